@@ -48,6 +48,7 @@ class Limits:
         instructions_bytes: UTF-8 bytes of the instructions of one question.
         history_messages: messages before one question.
         history_bytes: UTF-8 bytes of these messages together.
+        job_bytes: bytes of a background job's arguments, of its result, and of the result of a step, as JSON.
         message_bytes: bytes of one request over the network.
 
     Raises:
@@ -73,6 +74,7 @@ class Limits:
     instructions_bytes: int = 8 * 1024
     history_messages: int = 100
     history_bytes: int = 64 * 1024
+    job_bytes: int = 1024 * 1024
     message_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:

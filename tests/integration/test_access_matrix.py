@@ -16,13 +16,14 @@ from fastapi.routing import iter_route_contexts
 from google.protobuf import message_factory
 
 from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC
-from super_advanced_agents.protocol.v1 import agents_pb2, orchestrators_pb2, vector_store_pb2
+from super_advanced_agents.protocol.v1 import agents_pb2, jobs_pb2, orchestrators_pb2, vector_store_pb2
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.settings import Settings
 
 PUBLIC, ANY_KEY = "public", "any key"
 READ, WRITE, GENERATE, ADMIN, METRICS = "memories:read", "memories:write", "generate", "admin", "metrics"
+JOBS = "jobs"
 CHANGE, ANSWER = f"{WRITE} {READ}", f"{GENERATE} {READ}"
 """Both scopes, where the answer tells what is stored."""
 
@@ -85,6 +86,17 @@ ROWS = {
     ("POST", "/v1/orchestrators/{orchestrator}/fallback"): ANSWER,
     ("POST", "/v1/orchestrators/{orchestrator}/parallel"): ANSWER,
     ("POST", "/v1/orchestrators/{orchestrator}/collaborate"): ANSWER,
+    ("POST", "/v1/jobs"): JOBS,
+    ("GET", "/v1/jobs"): JOBS,
+    ("POST", "/v1/jobs:retry"): JOBS,
+    ("GET", "/v1/jobs/{job}"): JOBS,
+    ("GET", "/v1/jobs/{job}/events"): JOBS,
+    ("POST", "/v1/jobs/{job}/cancel"): JOBS,
+    ("POST", "/v1/jobs/{job}/retry"): JOBS,
+    ("GET", "/v1/schedules"): JOBS,
+    ("PUT", "/v1/schedules/{schedule}"): JOBS,
+    ("PATCH", "/v1/schedules/{schedule}"): JOBS,
+    ("DELETE", "/v1/schedules/{schedule}"): JOBS,
     ("POST", "/v1/embeddings"): READ,
     ("POST", "/v1/chat/completions"): GENERATE,
     ("GET", "/v1/models"): READ,
@@ -109,6 +121,8 @@ BODIES = {
     f"{_COLLECTION}/records:delete": {"uids": ["planted"]},
     f"{_COLLECTION}/records:count": {},
     f"{_COLLECTION}/records:scan": {},
+    "/v1/jobs": {"kind": "check_integrity"},
+    "/v1/schedules/{schedule}": {"kind": "probe_recall", "cron": "0 7 * * *"},
     f"{_COLLECTION}/search": {"query_vector": VECTOR},
     f"{_COLLECTION}/search:batch": {"query_vectors": [VECTOR]},
     f"{_COLLECTION}/search:hybrid": {"query_vector": VECTOR, "query_text": "dawn"},
@@ -130,13 +144,17 @@ GRPC_ROWS = {
         ANSWER: "Ask AskStream Chat ChatStream",
         ADMIN: "PutAgent DeleteAgent",
     },
+    "JobService": {
+        JOBS: "SubmitJob GetJob ListJobs WatchJob CancelJob RetryJob RetryJobs PutSchedule ListSchedules PauseSchedule"
+        " DeleteSchedule",
+    },
     "OrchestratorService": {READ: "Supervise ListOrchestrators", ANSWER: "Route Chain Fallback Parallel Collaborate"},
 }
 """The methods of each gRPC service, by the scope that they require."""
 
 GRPC_METHODS = {
     f"{service.full_name}/{method.name}": method
-    for file in (vector_store_pb2, agents_pb2, orchestrators_pb2)
+    for file in (vector_store_pb2, agents_pb2, orchestrators_pb2, jobs_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -152,9 +170,10 @@ ALLOWED_CALLERS = {
     CHANGE: {"editor", "admin"},
     GENERATE: {"generator", "asker", "admin"},
     ANSWER: {"asker", "admin"},
+    JOBS: {"operator", "admin"},
     ADMIN: {"admin"},
     METRICS: {"scraper"},
-    ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "admin", "scraper"},
+    ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "operator", "admin", "scraper"},
 }
 REFUSED_CALLERS = ("none", "wrong", "revoked", "expired")
 
@@ -183,6 +202,7 @@ class Served:
             "/v1/collections/planted/records/planted",
             "/v1/collections/planted",
             "/v1/agents/default/memories:count",
+            "/v1/schedules",
         )
         return [self.send("GET", path, "admin").raise_for_status().json() for path in paths]
 
@@ -199,6 +219,7 @@ def served_keys(shared_machine):
             ("editor", "default", CHANGE),
             ("generator", "default", GENERATE),
             ("asker", "default", ANSWER),
+            ("operator", "default", JOBS),
             ("admin", "default", ADMIN),
             ("scraper", "default", METRICS),
             ("revoked", "default", ADMIN),
@@ -225,6 +246,8 @@ def served(shared_machine, served_keys):
             server.send("POST", "/v1/collections", tenant, {"name": "planted", "dim": 4}).raise_for_status()
         record = {"vectors": [VECTOR], "uids": ["planted"], "metadatas": [{"text": SECRET_TEXT}]}
         server.send("POST", "/v1/collections/planted/records", "admin", record).raise_for_status()
+        schedule = {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"question": SECRET_TEXT}}
+        server.send("PUT", "/v1/schedules/planted", "admin", schedule).raise_for_status()
         server.planted = server.planted_data()
         with grpc.insecure_channel(client.startup_info["grpc"].removeprefix("grpc://")) as server.channel:
             grpc.channel_ready_future(server.channel).result(

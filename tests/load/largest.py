@@ -159,6 +159,23 @@ def largest_calls():
         "collaborate": _orchestrated("collaborate", names=["a"] * 1_000),
         "supervise": (),
         "listOrchestrators": (Call("GET", "/v1/orchestrators"),),
+        "submitJob": (Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"question": "x" * 1_000_000}}),),
+        "listJobs": (Call("GET", f"/v1/jobs?limit={COUNT}"),),
+        "retryJobs": (Call("POST", "/v1/jobs:retry"),),
+        "getJob": (),
+        "watchJob": (),
+        "cancelJob": (),
+        "retryJob": (),
+        "listSchedules": (Call("GET", "/v1/schedules"),),
+        "putSchedule": (
+            Call(
+                "PUT",
+                "/v1/schedules/s",
+                {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"question": "x" * 1_000_000}},
+            ),
+        ),
+        "pauseSchedule": (),
+        "deleteSchedule": (),
         "embeddings": tuple(
             Call(
                 "POST",

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents.jobs.job import JobInfo, JobState, ScheduleInfo
 from super_advanced_agents.jobs.progress import Progress
-from super_advanced_agents.types import JSONValue
+from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +159,10 @@ class JobBackend(Resource):
     @abstractmethod
     async def acount(self, tenant: str | None = None) -> dict[JobState, int]:
         """Return the number of jobs in each state, of one tenant or of all."""
+
+    @abstractmethod
+    def check_files(self) -> None:
+        """Raise `StoreError` if others removed, replaced, emptied or cut a file of the database."""
 
     # -- schedules ------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError, JobError
 from super_advanced_agents.jobs.backend import ClaimedJob
-from super_advanced_agents.jobs.job import MAX_ARGUMENT_BYTES
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.runtime import Runtime
@@ -175,6 +175,6 @@ def encoded(value: JSONValue, what: str) -> bytes:
         data = orjson.dumps(value)
     except TypeError as exc:
         raise InvalidInputError(f"{what} is not JSON", hint="return text, numbers, lists or dicts") from exc
-    if len(data) > MAX_ARGUMENT_BYTES:
+    if len(data) > LIMITS.job_bytes:
         raise InvalidInputError(f"{what} has {len(data)} bytes", hint="store it, and return its uid")
     return data

@@ -21,14 +21,13 @@ from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_name
 from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError
 from super_advanced_agents.jobs.backend import JobBackend, JobLimits, NewJob
 from super_advanced_agents.jobs.cron import next_times
-from super_advanced_agents.jobs.job import JobInfo, JobState, ScheduleInfo
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.jobs.scheduler import NEVER
 from super_advanced_agents.jobs.sql import SQLJobBackend
 from super_advanced_agents.jobs.worker import DEFAULT_QUEUES, Worker, WorkerOptions
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.runtime import Runtime
-from super_advanced_agents.types import JSONValue
+from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 
 Missed: TypeAlias = Literal["skip", "one", "all"]
 _WATCH_S = 1.0
@@ -329,6 +328,10 @@ class Jobs(Resource):
             raise no_schedule()
 
     delete_schedule = blocking(adelete_schedule)
+
+    def check_files(self) -> None:
+        """Raise `StoreError` if others removed, replaced, emptied or cut a file of the database."""
+        self.backend.check_files()
 
     # -- workers --------------------------------------------------------------------------------------------------
 

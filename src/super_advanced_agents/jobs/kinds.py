@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import orjson
 
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.jobs.context import JobContext
-from super_advanced_agents.jobs.job import MAX_ARGUMENT_BYTES
 from super_advanced_agents.types import JSONValue
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class JobKind:
             raise InvalidInputError(
                 f"the arguments of {self.name!r} are not JSON", field="arguments", hint="use text, numbers and lists"
             ) from exc
-        if size > MAX_ARGUMENT_BYTES:
+        if size > LIMITS.job_bytes:
             raise InvalidInputError(
-                f"the arguments of {self.name!r} have {size} bytes, more than {MAX_ARGUMENT_BYTES}",
+                f"the arguments of {self.name!r} have {size} bytes, more than {LIMITS.job_bytes}",
                 field="arguments",
                 hint="put the data into a file or a collection, and give its name",
             )

@@ -23,17 +23,17 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, encoded
-from super_advanced_agents.jobs.job import JobState
 from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
+from super_advanced_agents.types import JobState
 
 _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
-_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S, _LONGEST_PAUSE_S = 1.0, 300.0, 5.0
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 """Errors that the next attempt would only repeat."""
 
@@ -206,11 +206,9 @@ class Worker:
             except ResourceClosedError:
                 return
             except SuperAdvancedAgentsError as exc:
-                if not exc.retryable:
-                    _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
-                    return
+                _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
                 await asyncio.sleep(pause_s)
-                pause_s = min(5.0, 2 * pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
             else:
                 return
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
+from super_advanced_agents.protocol.v1 import jobs_pb2 as jobs
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as orchestrators
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
 
@@ -18,6 +19,7 @@ PACKAGE = "super_advanced_agents.v1"
 VECTOR_STORE = f"{PACKAGE}.VectorStoreService"
 AGENT = f"{PACKAGE}.AgentService"
 ORCHESTRATOR = f"{PACKAGE}.OrchestratorService"
+JOB = f"{PACKAGE}.JobService"
 
 ERROR_METADATA = "saa-error-bin"
 """The key of the trailing metadata that holds the problem document (JSON) of a failed call."""
@@ -105,3 +107,15 @@ LIST_ORCHESTRATORS = Method(
     orchestrators.ListOrchestratorsRequest,
     orchestrators.ListOrchestratorsResponse,
 )
+
+SUBMIT_JOB = Method(JOB, "SubmitJob", jobs.SubmitJobRequest, jobs.Job)
+GET_JOB = Method(JOB, "GetJob", jobs.GetJobRequest, jobs.Job)
+LIST_JOBS = Method(JOB, "ListJobs", jobs.ListJobsRequest, jobs.ListJobsResponse)
+WATCH_JOB = Method(JOB, "WatchJob", jobs.GetJobRequest, jobs.Job, False, True)
+CANCEL_JOB = Method(JOB, "CancelJob", jobs.CancelJobRequest, jobs.Job)
+RETRY_JOB = Method(JOB, "RetryJob", jobs.RetryJobRequest, jobs.Job)
+RETRY_JOBS = Method(JOB, "RetryJobs", jobs.RetryJobsRequest, jobs.RetryJobsResponse)
+PUT_SCHEDULE = Method(JOB, "PutSchedule", jobs.PutScheduleRequest, jobs.Schedule)
+LIST_SCHEDULES = Method(JOB, "ListSchedules", jobs.ListSchedulesRequest, jobs.ListSchedulesResponse)
+PAUSE_SCHEDULE = Method(JOB, "PauseSchedule", jobs.PauseScheduleRequest, jobs.Schedule)
+DELETE_SCHEDULE = Method(JOB, "DeleteSchedule", jobs.DeleteScheduleRequest, jobs.DeleteScheduleResponse)

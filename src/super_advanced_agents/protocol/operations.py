@@ -7,101 +7,16 @@ operation.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from super_advanced_agents.protocol import methods, requests
-from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.protocol import job_requests, methods, requests
+from super_advanced_agents.protocol.operation import PATH_PARAMETER, Cost, Operation, PermitKind, Retry
 from super_advanced_agents.stores import requests as store
 from super_advanced_agents.tenancy.context import Access
 
-PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
-"""The pattern of a parameter in an operation's path."""
-
-
-class PermitKind(StrEnum):
-    """The kinds of calls whose concurrency a server limits, each kind separately.
-
-    A call holds a permit of its kind while the server works on it, so that searches do not wait for the generation of
-    texts.
-    """
-
-    SEARCH = "search"
-    WRITE = "write"
-    GENERATE = "generate"
-
-
-class Retry(Enum):
-    """The ways in which a client can safely repeat a call: unchanged or with an idempotency key."""
-
-    AS_IT_IS = "a read, or a write that carries a write_id"
-    WITH_KEY = "a write whose second result would differ: with an idempotency key"
-
-
-class Cost(Enum):
-    """The rules for the rate-limit units that a call costs beyond the one unit of every call."""
-
-    NOTHING = "none"
-    RECORDS = "one for each record, memory, turn or text in the request"
-    QUERIES = "one for each query vector after the first"
-    TEXT = "one where a text is embedded"
-    TOKENS = "one for each token that the answer may have"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation of a server: its REST route, gRPC method, access rule and cost.
-
-    Attributes:
-        name: the stable name, which is the `operationId` in the OpenAPI document.
-        request: the class of the request; None where another protocol defines the shapes.
-        reply: the member of the JSON response, and the field of the message, that hold the result; when empty the
-            response is the result itself.
-        rpc: the gRPC method that serves it, or None.
-        target: the field of the message that names the agent, collection or orchestrator; over REST the first
-            parameter of the path names it. Empty for operations of the tenant.
-        verb: the HTTP method; `*` for a mount, which takes any.
-        path: the path in Starlette's syntax.
-        access: the scopes that the credential must have, all of them; empty when any valid credential is enough.
-        public: whether no credential is needed.
-        permit: the kind of permit that the call holds while it runs; None where it needs none.
-        cost: the units that it takes from the rate limit, beyond the first.
-        retry: the way in which a client may repeat it.
-        keyed: whether an `Idempotency-Key` makes a repeated call the same write.
-        shows_memory: whether the REST response of a keyed call shows a stored text. It is not kept then, so that what
-            is forgotten is not left in it: a repeated call finds its write done, and shows what is there by then.
-        hot: whether it is frequent enough to be served without the framework's routing.
-        status: the HTTP status of a successful response; 204 where the response is empty.
-        bounded: whether the server's request deadline applies; it does not to sessions that the client ends.
-    """
-
-    name: str
-    verb: str
-    path: str
-    request: type[Any] | None = None
-    reply: str = ""
-    rpc: Method[Any, Any] | None = None
-    target: str = ""
-    access: tuple[Access, ...] = ()
-    public: bool = False
-    permit: PermitKind | None = PermitKind.SEARCH
-    cost: Cost = Cost.NOTHING
-    retry: Retry = Retry.AS_IT_IS
-    keyed: bool = False
-    shows_memory: bool = False
-    hot: bool = False
-    status: int = 200
-    bounded: bool = True
-
-    @property
-    def path_parameters(self) -> list[str]:
-        """The names of the parameters in the REST path, in order."""
-        return PATH_PARAMETER.findall(self.path)
-
+__all__ = ["BY_ROUTE", "BY_RPC", "OPERATIONS", "PATH_PARAMETER", "Cost", "Operation", "PermitKind", "Retry"]
 
 _READ, _WRITE, _GENERATE, _ADMIN = (Access.READ,), (Access.WRITE,), (Access.GENERATE,), (Access.ADMIN,)
 _CHANGE = (Access.WRITE, Access.READ)
@@ -111,6 +26,9 @@ _ANSWER = (Access.GENERATE, Access.READ)
 _WRITES: Mapping[str, Any] = MappingProxyType({"access": _WRITE, "permit": PermitKind.WRITE, "keyed": True})
 _ADMINS: Mapping[str, Any] = MappingProxyType({"access": _ADMIN, "permit": PermitKind.WRITE, "keyed": True})
 _GENERATES: Mapping[str, Any] = MappingProxyType({"access": _ANSWER, "permit": PermitKind.GENERATE})
+_JOB_ACCESS = (Access.JOBS,)
+_SUBMITS: Mapping[str, Any] = MappingProxyType({"access": _JOB_ACCESS, "permit": PermitKind.WRITE, "keyed": True})
+_JOBS, _ONE_JOB, _SCHEDULES = "/v1/jobs", "/v1/jobs/{job}", "/v1/schedules"
 _AGENT, _COLLECTION, _ORCHESTRATOR = "/v1/agents/{agent}", "/v1/collections/{collection}", "/v1/orchestrators"
 _RECORDS, _MEMORIES = f"{_COLLECTION}/records", f"{_AGENT}/memories"
 _ONE_RECORD, _ONE_MEMORY = f"{_RECORDS}/{{uid:path}}", f"{_MEMORIES}/{{uid:path}}"
@@ -127,6 +45,14 @@ def _agent(name: str, verb: str, path: str, **others: Any) -> Operation:
 
 def _orchestrator(name: str, verb: str, path: str, **others: Any) -> Operation:
     return Operation(name=name, verb=verb, path=path, target="orchestrator", **others)
+
+
+def _job(name: str, verb: str, path: str, **others: Any) -> Operation:
+    return Operation(name=name, verb=verb, path=path, target="id", **others)
+
+
+def _schedule(name: str, verb: str, **others: Any) -> Operation:
+    return Operation(name=name, verb=verb, path=f"{_SCHEDULES}/{{schedule}}", target="name", **others)
 
 
 # -- the process ------------------------------------------------------------------------------------------------------
@@ -338,6 +264,48 @@ SUPERVISE = _orchestrator(
 LIST_ORCHESTRATORS = Operation(
     name="listOrchestrators", verb="GET", path=_ORCHESTRATOR, request=requests.ListOrchestratorsRequest,
     reply="orchestrators", rpc=methods.LIST_ORCHESTRATORS, access=_READ,
+)  # fmt: skip
+
+# -- background jobs --------------------------------------------------------------------------------------------------
+
+SUBMIT_JOB = Operation(
+    name="submitJob", verb="POST", path=_JOBS, request=job_requests.SubmitJobRequest, rpc=methods.SUBMIT_JOB,
+    retry=Retry.WITH_KEY, status=202, **_SUBMITS,
+)  # fmt: skip
+LIST_JOBS = Operation(
+    name="listJobs", verb="GET", path=_JOBS, request=job_requests.ListJobsRequest, reply="jobs", rpc=methods.LIST_JOBS,
+    access=_JOB_ACCESS,
+)  # fmt: skip
+RETRY_JOBS = Operation(
+    name="retryJobs", verb="POST", path=f"{_JOBS}:retry", request=job_requests.RetryJobsRequest, reply="retried",
+    rpc=methods.RETRY_JOBS, **_SUBMITS,
+)  # fmt: skip
+GET_JOB = _job("getJob", "GET", _ONE_JOB, request=job_requests.GetJobRequest, rpc=methods.GET_JOB, access=_JOB_ACCESS)
+WATCH_JOB = _job(
+    "watchJob", "GET", f"{_ONE_JOB}/events", request=job_requests.GetJobRequest, rpc=methods.WATCH_JOB,
+    access=_JOB_ACCESS, permit=None, bounded=False,
+)  # fmt: skip
+CANCEL_JOB = _job(
+    "cancelJob", "POST", f"{_ONE_JOB}/cancel", request=job_requests.CancelJobRequest, rpc=methods.CANCEL_JOB,
+    **_SUBMITS,
+)  # fmt: skip
+RETRY_JOB = _job(
+    "retryJob", "POST", f"{_ONE_JOB}/retry", request=job_requests.RetryJobRequest, rpc=methods.RETRY_JOB,
+    retry=Retry.WITH_KEY, **_SUBMITS,
+)  # fmt: skip
+LIST_SCHEDULES = Operation(
+    name="listSchedules", verb="GET", path=_SCHEDULES, request=job_requests.ListSchedulesRequest, reply="schedules",
+    rpc=methods.LIST_SCHEDULES, access=_JOB_ACCESS,
+)  # fmt: skip
+PUT_SCHEDULE = _schedule(
+    "putSchedule", "PUT", request=job_requests.PutScheduleRequest, rpc=methods.PUT_SCHEDULE, **_SUBMITS
+)
+PAUSE_SCHEDULE = _schedule(
+    "pauseSchedule", "PATCH", request=job_requests.PauseScheduleRequest, rpc=methods.PAUSE_SCHEDULE, **_SUBMITS
+)
+DELETE_SCHEDULE = _schedule(
+    "deleteSchedule", "DELETE", request=job_requests.DeleteScheduleRequest, rpc=methods.DELETE_SCHEDULE,
+    retry=Retry.WITH_KEY, status=204, **_SUBMITS,
 )  # fmt: skip
 
 # -- streams of gRPC, which have no route -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.forwarded import ForwardedCallers, TrustedProxies
 from super_advanced_agents.server.http.endpoints import HotRoutes
@@ -29,6 +30,9 @@ from super_advanced_agents.server.http.routes import (
     openai,
     orchestrators,
     tenant,
+)
+from super_advanced_agents.server.http.routes import (
+    jobs as job_routes,
 )
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
@@ -90,7 +94,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
             ]
             try:
                 await in_thread(lambda: _build_routes(app), name="build routes")
-                async with mcp.open():
+                async with mcp.open(), running_worker(services.jobs, settings):
                     yield
             finally:
                 for task in tasks:
@@ -111,7 +115,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
     add_error_handlers(app)
     _add_middleware(app, settings, observer)
-    for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators):
+    for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators, job_routes):
         app.include_router(module.router)
     app.router.routes.extend(mcp.routes())
     extend_openapi(app)
@@ -131,7 +135,9 @@ async def _open_services(
     await authenticator.aopen()
     if limiter.shared is not None:
         await stack.enter_async_context(limiter.shared)
-    storage = await stack.enter_async_context(StorageWatch([runtime.check_files, idempotency.check_files]))
+    jobs = await stack.enter_async_context(opened_jobs(settings, runtime=runtime))
+    checks = [runtime.check_files, idempotency.check_files, jobs.check_files]
+    storage = await stack.enter_async_context(StorageWatch(checks))
     return Services(
         runtime=runtime,
         authenticator=authenticator,
@@ -139,6 +145,7 @@ async def _open_services(
         limiter=limiter,
         shared=limiter.shared,
         idempotency=idempotency,
+        jobs=jobs,
         storage=storage,
         observer=observer,
     )

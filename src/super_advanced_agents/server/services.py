@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from super_advanced_agents._runtime.slices import SliceWorker
+from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
@@ -30,6 +31,7 @@ class Services:
         admission: the permits of each kind; a request holds one while the server works on it.
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
+        jobs: the background jobs; None in a process without.
         shared: the limits that replicas share; None if there is one.
         storage: checks that no database has lost a file; None to leave that to the writes.
         workspaces: the agents and collections of each tenant.
@@ -49,6 +51,7 @@ class Services:
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )
+    jobs: Jobs | None = None
     shared: SharedLimits | None = None
     storage: StorageWatch | None = None
     draining: bool = False

@@ -4,6 +4,7 @@ Code that validates, stores or searches them belongs in the layers above.
 """
 
 from super_advanced_agents.types.answers import Answer, AnswerEvent
+from super_advanced_agents.types.jobs import JobInfo, JobState, ScheduleInfo
 from super_advanced_agents.types.matches import (
     ExplainedMatch,
     Explanation,
@@ -38,12 +39,15 @@ __all__ = [
     "ExplainedMatch",
     "Explanation",
     "JSONValue",
+    "JobInfo",
+    "JobState",
     "Match",
     "Matrix",
     "Memory",
     "Metadata",
     "Record",
     "Relocation",
+    "ScheduleInfo",
     "Signal",
     "Turn",
     "Vector",

@@ -17,7 +17,7 @@ from super_advanced_agents.protocol.json_codec import json_of_request
 from super_advanced_agents.protocol.match_messages import match_message, match_of
 from super_advanced_agents.protocol.operations import OPERATIONS
 from super_advanced_agents.protocol.requests import RememberTurnsRequest, SearchMemoriesRequest
-from super_advanced_agents.protocol.v1 import agents_pb2, common_pb2, orchestrators_pb2, vector_store_pb2
+from super_advanced_agents.protocol.v1 import agents_pb2, common_pb2, jobs_pb2, orchestrators_pb2, vector_store_pb2
 from super_advanced_agents.stores.requests import (
     AddRequest,
     Bounds,
@@ -267,7 +267,7 @@ def test_method_table_matches_the_proto_files():
     """Each method has the message classes and the streaming kinds of proto/, and there is no other."""
     table = {method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)}
     declared = {}
-    for file in (vector_store_pb2, agents_pb2, orchestrators_pb2):
+    for file in (vector_store_pb2, agents_pb2, orchestrators_pb2, jobs_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for each in service.methods:
                 declared[f"/{service.full_name}/{each.name}"] = each

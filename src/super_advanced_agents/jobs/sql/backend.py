@@ -17,12 +17,12 @@ from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.jobs.backend import ClaimedJob, DueSchedule, JobBackend, JobLimits, NewJob, Outcome
-from super_advanced_agents.jobs.job import JobInfo, JobState, ScheduleInfo
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql import calls, schedules, work
 from super_advanced_agents.jobs.sql.database import Database
 from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.jobs.sql.sqlite import SQLiteDatabase
+from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo
 
 T = TypeVar("T")
 
@@ -76,7 +76,6 @@ class SQLJobBackend(JobBackend):
     open = blocking(aopen)
 
     def check_files(self) -> None:
-        """Raise `StoreError` if others removed, replaced, emptied or cut a file of the database."""
         if self._database is not None and not self._closed:
             self._database.check_files()
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
-from super_advanced_agents.jobs.job import JobInfo, JobState
 from super_advanced_agents.jobs.sql.database import Database, Row, marks
 from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, job_info
+from super_advanced_agents.types import JobInfo, JobState
 
 _RETRY_AFTER_S = 5.0
 

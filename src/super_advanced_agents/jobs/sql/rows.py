@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from super_advanced_agents.jobs.backend import result_of
-from super_advanced_agents.jobs.job import JobInfo, JobState, ScheduleInfo
 from super_advanced_agents.jobs.sql.database import Row
+from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo
 
 JOB = (
     "id, kind, queue, state, arguments, attempt, max_attempts, done, total, per_s, left_s, note, result, error, "

@@ -8,10 +8,10 @@ import orjson
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import DueSchedule, JobLimits, NewJob
-from super_advanced_agents.jobs.job import ScheduleInfo
 from super_advanced_agents.jobs.sql import calls
 from super_advanced_agents.jobs.sql.database import Database
 from super_advanced_agents.jobs.sql.rows import SCHEDULE, schedule_info
+from super_advanced_agents.types import ScheduleInfo
 
 
 def put(

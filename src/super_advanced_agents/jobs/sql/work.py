@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, Outcome
-from super_advanced_agents.jobs.job import JobState
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql.database import Database, marks
+from super_advanced_agents.types import JobState
 
 MAX_LOSSES = 10
 """The workers that may end in one step of a job before it is given up."""
@@ -123,10 +123,18 @@ def finish(db: Database, job: ClaimedJob, outcome: Outcome, now: float) -> bool:
     """End an attempt, if the job is still this worker's."""
     final = outcome.state.final
     changed = db.execute(
-        "UPDATE jobs SET state = ?, result = ?, error = ?, due_at = ?, changed_at = ?, finished_at = ?,"  # noqa: S608
+        "UPDATE jobs SET done = CASE WHEN ? THEN coalesce(total, done) ELSE done END, state = ?, result = ?,"  # noqa: S608
+        " error = ?, due_at = ?, changed_at = ?, finished_at = ?,"
         f" attempt = attempt - ?, worker = NULL, cancelling = 0, left_s = NULL, note = '' WHERE {_MINE} RETURNING id",
         (
-            *(str(outcome.state), outcome.result, outcome.error.replace("\0", ""), now + outcome.delay_s, now),
+            *(
+                outcome.state is JobState.SUCCEEDED,
+                str(outcome.state),
+                outcome.result,
+                outcome.error.replace("\0", ""),
+                now + outcome.delay_s,
+                now,
+            ),
             *(now if final else None, 0 if outcome.counts else 1, job.id, job.claim),
         ),
     )

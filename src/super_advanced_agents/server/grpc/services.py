@@ -18,11 +18,13 @@ from super_advanced_agents.protocol.replies import encode_reply
 from super_advanced_agents.protocol.requests import ChatRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
+from super_advanced_agents.protocol.v1 import jobs_pb2 as jobs
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
 from super_advanced_agents.server.grpc.conversions import encode_in_slices, is_long
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler, map_in_order
 from super_advanced_agents.server.handlers.agents import ask_stream, chat_stream
 from super_advanced_agents.server.handlers.context import HandlerContext
+from super_advanced_agents.server.handlers.jobs import watch_job
 from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
 from super_advanced_agents.server.services import Services
@@ -57,6 +59,7 @@ def _handler_of(operation: Operation, services: Services) -> UnaryHandler | Stre
         ops.SCAN_STREAM.name: method.scan_stream,
         ops.ASK_STREAM.name: method.answer_stream,
         ops.AGENT_CHAT_STREAM.name: method.answer_stream,
+        ops.WATCH_JOB.name: method.watch_job,
     }
     return streams.get(operation.name, method.unary)
 
@@ -141,6 +144,12 @@ class _OperationMethod:
             async for event in events:
                 yield encode(event, agents.AskEvent)
 
+    async def watch_job(self, message: jobs.GetJobRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
+        context, streams = self._context(message, workspace), self._services.admission.streams
+        async with aclosing(watch_job(context, streams)) as changes:
+            async for info in changes:
+                yield encode(info, jobs.Job)
+
     @asynccontextmanager
     async def _working(self, *, room: SupportsRoom | None = None) -> AsyncIterator[None]:
         # A stream holds a permit only while one of its messages is worked on, and waits for it: its caller would lose
@@ -159,6 +168,7 @@ class _OperationMethod:
             workspace=workspace,
             request_context=current_context(),
             request_bytes=message.ByteSize(),
+            jobs=self._services.jobs,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from super_advanced_agents._runtime.budget import answers_limited
+from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
@@ -20,15 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerContext:
-    """Hold a request's caller, operation and target (agent, collection or orchestrator).
+    """Hold a request's caller, operation and target (such as an agent).
 
     Attributes:
         operation: the operation.
-        target: the name of the agent, collection or orchestrator; empty for the tenant's default agent, and for
-            operations without a target.
+        target: the name of the agent, collection, orchestrator or schedule, or the id of the job; empty for the
+            tenant's default agent, and for operations without a target.
         workspace: the agents and collections of the caller's tenant.
         request_context: the principal, its rate limits and its permit.
         request_bytes: the bytes of the body or message.
+        jobs: the background jobs; None in a process without.
     """
 
     operation: Operation
@@ -36,6 +38,7 @@ class HandlerContext:
     workspace: Workspace
     request_context: RequestContext
     request_bytes: int = 0
+    jobs: Jobs | None = None
 
     async def charge(self, request: object) -> None:
         """Charge a request's extra units, such as one per record, to the caller's rate limits.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.protocol.requests import MemoryWrite
-from super_advanced_agents.server.handlers import agents, collections, orchestrators
+from super_advanced_agents.server.handlers import agents, collections, jobs, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
 from super_advanced_agents.stores.executor import stage_of
@@ -26,7 +26,7 @@ from super_advanced_agents.telemetry import stage
 from super_advanced_agents.tenancy.idempotent_writes import WRITE_IDS, StoreWriteIds
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
-    {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS}
+    {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS, **jobs.HANDLERS}
 )
 """The handlers by the name of their operation; stores execute the other requests."""
 

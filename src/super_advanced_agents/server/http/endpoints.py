@@ -168,6 +168,7 @@ class Endpoint:
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
             request_bytes=0 if body is None else len(await request.body()),
+            jobs=services.jobs,
         )
         work = self.handler(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
         content = await (work if body is None else while_connected(request.receive, work))  # type: ignore[arg-type]  # coroutines, all of them

@@ -36,7 +36,7 @@ class Body(StrictBody):
     vector_fields: ClassVar[frozenset[str]] = frozenset()
     matrix_fields: ClassVar[frozenset[str]] = frozenset()
 
-    def arguments(self, prefix: str = "") -> dict[str, Any]:
+    def build_arguments(self, prefix: str = "") -> dict[str, Any]:
         """Return the body fields that the client sent, as arguments for the request's dataclass.
 
         Args:
@@ -50,7 +50,7 @@ class Body(StrictBody):
 
     def build(self, prefix: str = "", **others: Any) -> Any:
         """Build the request's dataclass from the fields the client sent; `others` override them."""
-        return self.target(**{**self.arguments(prefix), **others})
+        return self.target(**{**self.build_arguments(prefix), **others})
 
     def _argument(self, name: str, field: str) -> Any:
         value = getattr(self, name)

@@ -82,6 +82,38 @@ _STEP = {
 _ORCHESTRATOR = {"name": "default", "agents": ["travel"]}
 _HEALTH = {"health": "healthy", "circuit": "closed", "calls": 3, "answered": 3, "latency_p50_s": 0.8}
 _MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "super-advanced-agents"}
+_JOB = {
+    "id": _UID,
+    "kind": "export",
+    "queue": "bulk",
+    "state": "running",
+    "arguments": {"file_format": "jsonl"},
+    "attempt": 1,
+    "max_attempts": 5,
+    "done": 4000.0,
+    "total": 10000.0,
+    "per_s": 2000.0,
+    "left_s": 3.0,
+    "note": "writes records",
+    "result": None,
+    "error": "",
+    "schedule": "nightly",
+    "created_at": 1767225600.0,
+    "started_at": 1767225600.0,
+    "finished_at": None,
+}
+_SCHEDULE = {
+    "name": "morning",
+    "kind": "ask_agent",
+    "arguments": {"question": "What is planned for today?"},
+    "cron": "0 7 * * *",
+    "zone": "Europe/Berlin",
+    "missed": "one",
+    "paused": False,
+    "next_at": [1767247200.0, 1767333600.0, 1767420000.0, 1767506400.0, 1767592800.0],
+    "last_at": None,
+    "error": "",
+}
 
 EXAMPLES: Mapping[str, Any] = MappingProxyType(
     {
@@ -157,6 +189,14 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "DeleteIn": {"where": {"price": {"$lt": 100}}, "namespace": "default"},
         "Deleted": {"deleted": 3},
         "HybridIn": {"query_vector": [0.1, 0.2, 0.3], "query_text": "red shoes", "top_k": 3},
+        "JobIn": {"kind": "export", "arguments": {"file_format": "jsonl"}},
+        "JobOut": _JOB,
+        "JobPage": {"jobs": [_JOB], "next": None},
+        "PauseIn": {"paused": True},
+        "Retried": {"retried": 3},
+        "ScheduleIn": {name: _SCHEDULE[name] for name in ("kind", "cron", "zone", "arguments")},
+        "ScheduleOut": _SCHEDULE,
+        "Schedules": {"schedules": [_SCHEDULE]},
         "KeywordsIn": {"query_text": "red shoes", "top_k": 3},
         "ManyMatches": {"results": [[_MATCH]]},
         "Matches": {"results": [_MATCH]},
@@ -209,6 +249,13 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "after": "the last uid of the page before",
         "agreement": "the fraction of the answers that agree with `text`; null where none were compared",
         "answer_tokens": "the maximum length of an answer, in tokens",
+        "arguments": "the arguments of the job, by name, up to 1 MiB of JSON",
+        "cron": "five fields: minute, hour, day of the month, month, day of the week",
+        "kind": "the kind of job, such as `export`",
+        "missed": "after downtime, `skip` the missed times, run `one` job for all of them, or `all`",
+        "paused": "whether it submits no jobs",
+        "queue": "the queue in which it waits; that of the kind when null",
+        "zone": "the IANA time zone of `cron`, such as `Europe/Berlin`",
         "backup": "the name of one agent, or several names in order",
         "changes": "a merge patch of the metadata (RFC 7396)",
         "critic": "the name of the agent that chooses the answer; the server's language model when null",

@@ -12,7 +12,16 @@ from super_advanced_agents.orchestration import Outcome
 from super_advanced_agents.protocol.requests import OrchestratorInfo
 from super_advanced_agents.server.http.schemas.bodies import Vector
 from super_advanced_agents.server.http.schemas.examples import DESCRIPTIONS
-from super_advanced_agents.types import AgentInfo, Answer, CollectionInfo, Explanation, Match, Record
+from super_advanced_agents.types import (
+    AgentInfo,
+    Answer,
+    CollectionInfo,
+    Explanation,
+    JobInfo,
+    Match,
+    Record,
+    ScheduleInfo,
+)
 
 Object = dict[str, JsonValue]
 
@@ -112,6 +121,11 @@ MemoryOut = model_of(
 )
 RecordOut = model_of(Record, "RecordOut", "A stored record.", without=("vector",), vector=(Vector | None, ...))
 
+JobOut = model_of(
+    JobInfo, "JobOut", "A background job, its progress, and its result or error.", result=(JsonValue, None)
+)
+ScheduleOut = model_of(ScheduleInfo, "ScheduleOut", "A schedule of background jobs, and its next five times.")
+
 _DURABLE = "The change is durable before the response is sent."
 Matches = envelope("Matches", "The results of a search, best first.", results=list[MatchOut])
 ManyMatches = envelope(
@@ -134,6 +148,9 @@ OrchestratorsOut = envelope(
     "The tenant's orchestrators, by name.",
     orchestrators=list[OrchestratorOut],  # type: ignore[valid-type]
 )
+JobPage = envelope("JobPage", f"A page of background jobs, newest first. {_NEXT}", jobs=list[JobOut], next=str | None)  # type: ignore[valid-type]
+Retried = envelope("Retried", "The number of background jobs that wait again.", retried=int)
+Schedules = envelope("Schedules", "The tenant's schedules, by name.", schedules=list[ScheduleOut])  # type: ignore[valid-type]
 
 
 class Supervision(BaseModel):

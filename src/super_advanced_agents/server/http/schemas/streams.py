@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from super_advanced_agents.server.http.schemas.examples import EXAMPLES
+
 _TEXT = {"type": "string"}
 
 
@@ -99,4 +101,11 @@ CHAT_STREAM = streamed(
             "choices": [{"index": 0, "delta": {"content": "Paris"}, "finish_reason": None}],
         }
     },
+)
+
+JOB_STREAM = streamed(
+    "The data of one event `job`: the job as it is then; that of `error` is a problem.",
+    {"$ref": "#/components/schemas/JobOut"},
+    {"$ref": "#/components/schemas/Problem"},
+    examples={"job": EXAMPLES["JobOut"]},
 )

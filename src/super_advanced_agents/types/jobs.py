@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from super_advanced_agents.types import JSONValue
-
-MAX_ARGUMENT_BYTES = 1024 * 1024
-"""The maximum size of a job's arguments, and of its result, as JSON."""
+from super_advanced_agents.types.values import JSONValue
 
 
 class JobState(StrEnum):

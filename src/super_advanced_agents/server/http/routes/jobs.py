@@ -1,0 +1,86 @@
+"""Routes of background jobs (`/v1/jobs...`) and of their schedules (`/v1/schedules...`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter
+
+from super_advanced_agents.protocol import job_requests as protocol
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.json_codec import json_of_result
+from super_advanced_agents.server.handlers.jobs import watch_job
+from super_advanced_agents.server.http.answers import Items
+from super_advanced_agents.server.http.body import JSONRoute
+from super_advanced_agents.server.http.dependencies import services_of
+from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, handle
+from super_advanced_agents.server.http.schemas import results
+from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
+from super_advanced_agents.server.http.schemas.streams import JOB_STREAM
+from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
+
+router = APIRouter(tags=["jobs"], route_class=JSONRoute)
+
+_State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+_EVENTS: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: JOB_STREAM}}}
+
+
+async def _list(parsed: ParsedRequest) -> Any:
+    page, limit = await parsed.result(), parsed.value("limit")
+    return {"jobs": Items(page, json_of_result), "next": page[-1].id if len(page) >= limit else None}
+
+
+async def _watch(parsed: ParsedRequest) -> Any:
+    if "application/json" in parsed.request.headers.get("accept", ""):
+        return await handle(parsed.for_operation(ops.GET_JOB))
+    return await EventStream.start(_changes(parsed), parsed.request.receive, ahead=1)
+
+
+async def _changes(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
+    streams = services_of(parsed.request).admission.streams
+    async with aclosing(watch_job(parsed.context, streams)) as changes:
+        async for info in changes:
+            yield event("job", json_of_result(info))
+
+
+ENDPOINTS = (
+    Endpoint(operation=ops.SUBMIT_JOB, body=body_of(protocol.SubmitJobRequest, "JobIn"), response_model=results.JobOut),
+    Endpoint(
+        operation=ops.LIST_JOBS,
+        parameters=body_of(
+            protocol.ListJobsRequest, "ListJobsParameters", base=Parameters, state=(_State | None, None)
+        ),
+        response_model=results.JobPage,
+        handler=_list,
+    ),
+    Endpoint(operation=ops.RETRY_JOBS, response_model=results.Retried),
+    Endpoint(operation=ops.GET_JOB, response_model=results.JobOut),
+    Endpoint(
+        operation=ops.WATCH_JOB,
+        response_model=results.JobOut,
+        responses=_EVENTS,
+        handler=_watch,
+        description="Send the job as an event `job` now and after each change, until it has ended; as JSON, only "
+        "the job as it is.",
+    ),
+    Endpoint(operation=ops.CANCEL_JOB, response_model=results.JobOut),
+    Endpoint(operation=ops.RETRY_JOB, response_model=results.JobOut),
+    Endpoint(operation=ops.LIST_SCHEDULES, response_model=results.Schedules),
+    Endpoint(
+        operation=ops.PUT_SCHEDULE,
+        body=body_of(protocol.PutScheduleRequest, "ScheduleIn", missed=(Literal["skip", "one", "all"], "one")),
+        response_model=results.ScheduleOut,
+    ),
+    Endpoint(
+        operation=ops.PAUSE_SCHEDULE,
+        body=body_of(protocol.PauseScheduleRequest, "PauseIn"),
+        response_model=results.ScheduleOut,
+    ),
+    Endpoint(operation=ops.DELETE_SCHEDULE),
+)
+
+for endpoint in ENDPOINTS:
+    add_endpoint(router, endpoint)
