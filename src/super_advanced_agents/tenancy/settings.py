@@ -108,8 +108,8 @@ class Settings(BaseSettings):
         rate_limit_per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
         shared_limits: the URL of the Valkey in which replicas share rate limits and permits, `valkey://host:6379`; the
             `..._in_flight`, `streams_per_tenant` and `rate_limit_...` are those of all replicas together then.
-        jobs: the URL of the PostgreSQL database of background jobs; that of the servers' shared state when None, else a file
-            in `data_dir/jobs`.
+        jobs: the URL of the PostgreSQL database of background jobs; when None, that of the servers' shared
+            state, else a file in `data_dir/jobs`.
         job_modules: the modules with further kinds of jobs, which are imported at the start.
         job_queues: the queues whose jobs this process runs, each with the number that run at once, as
             `default=8,bulk=1`; empty to run none, as where `saa worker` does.
