@@ -74,6 +74,19 @@ def embedder() -> Iterator[EmbeddingPipeline]:
 
 
 @pytest.fixture(scope="session")
+def milvus_url(testrun_uid: str) -> Iterator[str]:
+    """Return the URL of a Milvus server, without a collection: `SAA_TEST_MILVUS_URL`, or one that the tests start."""
+    from pymilvus import MilvusClient
+
+    from tests.milvus_engine import shared_server
+
+    url = os.environ.get("SAA_TEST_MILVUS_URL") or shared_server(testrun_uid)
+    client = MilvusClient(uri=url.replace("milvus:", "http:"), dedicated=True)  # gRPC's threads exist as long as any
+    yield url
+    client.close()
+
+
+@pytest.fixture(scope="session")
 def llm() -> Iterator[LLMGenerator]:
     """Load the default language model once for each test process; `make test` has pulled it."""
     from super_advanced_agents.generation import LLMGenerator

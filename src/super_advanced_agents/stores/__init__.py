@@ -5,7 +5,8 @@ Agents, embedding models, the network protocol and tenants' limits do not belong
 
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss import FAISSVectorStore
+from super_advanced_agents.stores.milvus import MilvusVectorStore
 from super_advanced_agents.stores.postgres import PgVectorStore
 from super_advanced_agents.stores.requests import FilterFn
 
-__all__ = ["FAISSVectorStore", "FilterFn", "PgVectorStore", "VectorStore"]
+__all__ = ["FAISSVectorStore", "FilterFn", "MilvusVectorStore", "PgVectorStore", "VectorStore"]

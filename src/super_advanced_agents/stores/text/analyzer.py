@@ -48,7 +48,7 @@ def analyze(text: str) -> Analysis:
 
 
 def window_terms(before: str, text: str, after: str) -> str:
-    """Return the terms of a record's window, with those of its neighbours (empty for none)."""
+    """Return the terms of a window: of a record and its neighbours, which are empty for none."""
     return f"{before} {text} {after}"
 
 

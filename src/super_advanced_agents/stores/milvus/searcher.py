@@ -1,0 +1,308 @@
+"""Searches by vector, by keywords and by both, of the rows of one tenant."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from super_advanced_agents._runtime.budget import answer_allowance, check_budget
+from super_advanced_agents.config import Limits
+from super_advanced_agents.stores.answers import (
+    EXPLANATION_BYTES,
+    ITEM_BYTES,
+    AnswerNeedsRoomError,
+    matches_too_large,
+    text_bytes,
+)
+from super_advanced_agents.stores.fusion import (
+    Candidates,
+    SessionNeighbours,
+    StaticSignals,
+    candidate_count,
+    fuse,
+    needs_static_signals,
+)
+from super_advanced_agents.stores.milvus.connection import MAX_ROWS, Columns
+from super_advanced_agents.stores.milvus.expressions import condition_of, every
+from super_advanced_agents.stores.milvus.keywords import KeywordSearcher
+from super_advanced_agents.stores.milvus.rows import MATCH_COLUMNS, priority_of, text_of
+from super_advanced_agents.stores.milvus.table import Table, verifier
+from super_advanced_agents.stores.options import IndexKind, Metric
+from super_advanced_agents.stores.requests import (
+    HybridSearchRequest,
+    KeywordSearchRequest,
+    PredicateSearchRequest,
+    QueryRequest,
+    SearchRequest,
+)
+from super_advanced_agents.stores.validation import bounded_rows, unit_rows
+from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matrix, Vector, Weights
+
+_LEAST_EF = 64
+_UNVERIFIED = 4
+"""How many times `top_k` rows are asked for where Milvus cannot evaluate the whole filter."""
+
+
+@dataclass(slots=True)
+class _Found:
+    row: Columns
+    score: float
+    similarity: float | None
+
+
+class Searcher:
+    """Answer search requests. Its methods block, so only worker threads call them.
+
+    Args:
+        table: the rows.
+        metric: the similarity of two vectors.
+        index: the kind of the vector index.
+        limits: the limits of an answer.
+    """
+
+    def __init__(self, table: Table, *, metric: Metric, index: IndexKind, limits: Limits) -> None:
+        self._table = table
+        self._keywords = KeywordSearcher(table)
+        self._unit = metric == "cosine"
+        self._scaled = unit_rows if metric == "cosine" else bounded_rows
+        self._exact_index = index == "flat"
+        self._limits = limits
+
+    def search(self, request: SearchRequest) -> list[list[Match]]:
+        """Return the records that are most similar to each query vector."""
+        queries = self._scaled(request.query_vectors, field="query_vectors")
+        found = self._nearest(request, queries, request.top_k)
+        kept = [self._similar(each, request.min_similarity)[: request.top_k] for each in found]
+        self._check_size(kept, request)
+        return [
+            [self._match(one, 0.0 if not request.return_scores else one.score, one.score) for one in each]
+            for each in kept
+        ]
+
+    def search_with_predicate(self, request: PredicateSearchRequest) -> list[Match]:
+        """Return the most similar records whose metadata a predicate accepts, best first."""
+        [query] = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+        passed: list[Match] = []
+        for limit in (1_000, None):
+            found = self._nearest(request, query[np.newaxis], limit)[0]
+            passed.clear()
+            for one in self._similar(found, request.min_similarity):
+                match = self._match(one, one.score, one.score)
+                if request.filter_fn(match.metadata):
+                    passed.append(match)
+                    if len(passed) == request.top_k:
+                        return passed
+            if limit is not None and len(found) < limit:
+                break
+        return passed
+
+    def search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
+        """Return the records that best match the words of the query."""
+        depth = candidate_count(Weights(), request.top_k)
+        hits = self._by_keywords(request, request.query_text, depth)
+        rows = self._table.by_key(request.tenant, [hit.pk for hit in hits], MATCH_COLUMNS)
+        found = [_Found(rows[hit.pk], hit.score, None) for hit in hits if hit.pk in rows]
+        if request.query_vector is not None and found:
+            [query] = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+            for one, similarity in zip(found, self._similarities(query, [one.row for one in found]), strict=True):
+                one.similarity = float(similarity)
+        found = self._similar(found, request.min_similarity)[: request.top_k]
+        self._check_size([found], request)
+        return [self._match(one, one.score, one.similarity) for one in found]
+
+    def search_hybrid(self, request: HybridSearchRequest) -> list[Match]:
+        """Return the records with the best scores by vector, keywords and the other signals."""
+        weights = request.weights or Weights()
+        depth = candidate_count(weights, request.top_k)
+        queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+        rows = {one.row["pk"]: one.row for one in self._nearest(request, queries, depth)[0]}
+        hits = {hit.pk: hit.score for hit in self._by_keywords(request, request.query_text, depth)}
+        rows |= self._table.by_key(request.tenant, [pk for pk in hits if pk not in rows], MATCH_COLUMNS)
+        listed = sorted(rows.values(), key=lambda row: row["seq"])
+        if not listed:
+            return []
+        similarities = self._similarities(queries[0], listed)
+        candidates = Candidates(
+            ids=np.array([row["seq"] for row in listed], dtype=np.int64),
+            similarities=similarities,
+            keyword_scores=np.array([hits.get(row["pk"], 0.0) for row in listed], dtype=np.float32),
+            neighbours=self._neighbours(request.tenant, queries[0], listed, similarities) if weights.nearby else None,
+            static_signals=_static_signals(listed) if needs_static_signals(weights) else None,
+        )
+        # Too little similarity leaves candidates out after all are scored, so that the scores of others stay.
+        top_k = request.top_k if request.min_similarity is None else len(listed)
+        fused = fuse(candidates, weights, top_k, now=time.time(), explain=request.explain)
+        explanations: Sequence[Explanation | None] = fused.explanations or [None] * len(fused.order)
+        ranked = [
+            (_Found(listed[at], float(score), float(similarities[at])), why)
+            for at, score, why in zip(fused.order.tolist(), fused.scores, explanations, strict=True)
+        ]
+        least = -math.inf if request.min_similarity is None else request.min_similarity
+        ranked = [each for each in ranked if each[0].similarity is None or each[0].similarity >= least]
+        ranked = ranked[: request.top_k]
+        self._check_size([[one for one, _ in ranked]], request, explain=request.explain)
+        matches: list[Match] = []
+        for one, why in ranked:
+            match = self._match(one, max(-1.0, min(1.0, one.score)), one.similarity)
+            matches.append(match if why is None else ExplainedMatch.of(match, why))
+        return matches
+
+    # -- candidates -----------------------------------------------------------------------------------------------
+
+    def _nearest(self, request: QueryRequest[Any], queries: Matrix, k: int | None) -> list[list[_Found]]:
+        # The k nearest rows of each query, best first; all rows when k is None.
+        if not len(queries):
+            return []
+        expression = every(self._table.live(request.tenant, request.namespace), condition_of(request.tree).candidates)
+        verify = verifier(request.tree)
+        if k is not None:
+            whole = condition_of(request.tree).exact
+            limit = min(MAX_ROWS, k if whole else max(_LEAST_EF, _UNVERIFIED * k))
+            found = self._search(request.tenant, expression, queries, limit)
+            verified = [[row for row in rows if verify(row)] for rows in found]
+            fewest = min(zip(map(len, verified), map(len, found), strict=True))
+            if fewest[0] >= k or self._has_all(request.tenant, expression, fewest[1], limit):
+                return [self._ranked(query, rows)[:k] for query, rows in zip(queries, verified, strict=True)]
+        return self._exhaustive(request.tenant, expression, queries, k, verify)
+
+    def _has_all(self, tenant: str, expression: str, count: int, limit: int) -> bool:
+        # A graph may return fewer rows than there are behind a filter, so they are counted.
+        return count < limit and (self._exact_index or count >= self._table.count(tenant, expression))
+
+    def _search(self, tenant: str, expression: str, queries: Matrix, limit: int) -> list[list[dict[str, Any]]]:
+        params: dict[str, Any] = {} if self._exact_index else {"params": {"ef": max(_LEAST_EF, limit), "nprobe": 64}}
+        return self._table.connection.search(
+            tenant,
+            expression,
+            queries,
+            MATCH_COLUMNS,
+            partitions=[self._table.partition(tenant)],
+            limit=limit,
+            params=params,
+        )
+
+    def _exhaustive(
+        self, tenant: str, expression: str, queries: Matrix, k: int | None, verify: Callable[[Columns], bool]
+    ) -> list[list[_Found]]:
+        # Rare: of a filter that Milvus cannot evaluate few rows match, or an index returned too few.
+        best: list[list[_Found]] = [[] for _ in queries]
+        page: list[Columns] = []
+
+        def take_page() -> None:
+            check_budget()
+            for at, query in enumerate(queries):
+                merged = best[at] + self._ranked(query, page)
+                best[at] = sorted(merged, key=_by_score)[:k]
+            page.clear()
+
+        for row in self._table.rows(tenant, expression, MATCH_COLUMNS):
+            if verify(row):
+                page.append(row)
+            if len(page) >= 1_000:
+                take_page()
+        take_page()
+        return best
+
+    def _by_keywords(self, request: QueryRequest[Any], text: str, depth: int) -> list[Any]:
+        condition = condition_of(request.tree)
+        live = self._table.live(request.tenant, request.namespace)
+        columns = [] if request.tree is None else _VERIFIED
+        return self._keywords.search(
+            request.tenant,
+            text,
+            depth,
+            candidates=every(live, condition.candidates),
+            columns=columns,
+            verify=verifier(request.tree),
+        )
+
+    def _neighbours(
+        self, tenant: str, query: Vector, rows: Sequence[Columns], similarities: NDArray[np.float32]
+    ) -> SessionNeighbours | None:
+        if not any(row["session"] for row in rows):
+            return None
+        known = dict(zip([row["pk"] for row in rows], similarities.tolist(), strict=True))
+        wanted = {row[side] for row in rows for side in ("before", "after")} - known.keys() - {""}
+        others = list(self._table.by_key(tenant, sorted(wanted), ["pk", "vector"]).values())
+        known |= dict(zip([row["pk"] for row in others], self._similarities(query, others).tolist(), strict=True))
+        return SessionNeighbours(
+            before=np.array([known.get(row["before"], 0.0) for row in rows], dtype=np.float32),
+            after=np.array([known.get(row["after"], 0.0) for row in rows], dtype=np.float32),
+            count=np.array([(row["before"] in known) + (row["after"] in known) for row in rows], dtype=np.float32),
+        )
+
+    # -- scores ---------------------------------------------------------------------------------------------------
+
+    def _ranked(self, query: Vector, rows: Sequence[Columns]) -> list[_Found]:
+        similarities = self._similarities(query, rows).tolist()
+        found = [_Found(row, score, score) for row, score in zip(rows, similarities, strict=True)]
+        return sorted(found, key=_by_score)
+
+    def _similarities(self, query: Vector, rows: Sequence[Columns]) -> NDArray[np.float32]:
+        # Computed here, so that a record has the same similarity in every search, to the last bit.
+        if not rows:
+            return np.empty(0, np.float32)
+        vectors = np.array([row["vector"] for row in rows], dtype=np.float32)
+        products: NDArray[np.float64] = np.einsum(
+            "ij,j->i", self._scaled(vectors, field="vectors"), query, dtype=np.float64
+        )
+        return (np.clip(products, -1, 1) if self._unit else products).astype(np.float32)
+
+    @staticmethod
+    def _similar(found: list[_Found], least: float | None) -> list[_Found]:
+        return [one for one in found if least is None or one.similarity is None or one.similarity >= least]
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def _check_size(
+        self, found: Sequence[Sequence[_Found]], request: QueryRequest[Any], *, explain: bool = False
+    ) -> None:
+        allowance, most = answer_allowance(), self._limits.answer_bytes
+        extra = ITEM_BYTES + EXPLANATION_BYTES * explain
+        size = sum(
+            extra + text_bytes(one.row["text"], one.row["text_rest"], one.row["metadata"], one.row["source"])
+            for each in found
+            for one in each
+        )
+        if size > min(most, most if allowance is None else allowance):
+            if size <= most:
+                raise AnswerNeedsRoomError
+            count = sum(map(len, found))
+            raise matches_too_large(self._limits, size / count, top_k=request.top_k, queries=len(found))
+
+    @staticmethod
+    def _match(one: _Found, score: float, similarity: float | None) -> Match:
+        row: Mapping[str, Any] = one.row
+        return Match.of_stored(
+            text_of(row),
+            row["metadata"],
+            score=score,
+            uid=row["uid"],
+            similarity=similarity,
+            source=row["source"] or None,
+            session=row["session"] or None,
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+
+
+_VERIFIED = ["text", "text_rest", "metadata", "complete", "uid", "source", "session", "created_at", "updated_at"]
+"""The columns by which a filter is evaluated here."""
+
+
+def _by_score(one: _Found) -> tuple[float, int]:
+    return -one.score, one.row["seq"]
+
+
+def _static_signals(rows: Sequence[Columns]) -> StaticSignals:
+    priorities = [priority_of(row) for row in rows]
+    return StaticSignals(
+        updated_at=np.array([row["updated_at"] for row in rows], dtype=np.float64),
+        priorities=np.array([np.nan if each is None else each for each in priorities], dtype=np.float64),
+    )

@@ -1,0 +1,353 @@
+"""The writer: executes writes one after the other, and stores those that wait together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+
+from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
+from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
+from super_advanced_agents.stores.documents import checked_document, with_text
+from super_advanced_agents.stores.milvus.expressions import among, every
+from super_advanced_agents.stores.milvus.rows import Row, Scope, digest_of, primary_key
+from super_advanced_agents.stores.milvus.table import Table
+from super_advanced_agents.stores.milvus.transaction import Transaction
+from super_advanced_agents.stores.milvus.write_ids import WriteIds
+from super_advanced_agents.stores.options import Metric
+from super_advanced_agents.stores.patches import merge_patch
+from super_advanced_agents.stores.requests import (
+    AddRequest,
+    DeleteRequest,
+    PutRequest,
+    UpdateRequest,
+    WriteRequest,
+)
+from super_advanced_agents.stores.validation import bounded_rows, model_mismatch, unit_rows
+from super_advanced_agents.stores.write_digest import write_digest
+
+_SWEEP_EVERY_S = 60.0
+_SWEPT_ROWS = 1_000
+_MODEL_KNOWN_S = 2.0
+_MAX_MODELS = 10_000
+
+
+class Writer:
+    """Execute writes. Only the writer thread calls `write`.
+
+    Args:
+        table: the rows.
+        write_ids: the ids of writes that may be repeated.
+        metric: the similarity of two vectors, which decides what vectors are valid.
+        limits: the limits that changed metadata must meet.
+    """
+
+    def __init__(self, table: Table, write_ids: WriteIds, *, metric: Metric, limits: Limits) -> None:
+        self._table = table
+        self._write_ids = write_ids
+        self._limits = limits
+        self._scaled = unit_rows if metric == "cosine" else bounded_rows
+        self._models: dict[Scope, tuple[str, float]] = {}
+        self._swept_at: dict[str, float] = {}
+        self._last_seq = 0
+
+    def check(self, request: WriteRequest[Any]) -> None:
+        """Raise if a vector of a request has no direction, or is too long to compare."""
+        match request:
+            case AddRequest():
+                self._scaled(request.vectors, field="vectors")
+            case PutRequest():
+                self._scaled(request.vectors, field="records")
+            case UpdateRequest() if request.vector is not None:
+                self._scaled(request.vector[np.newaxis], field="vector")
+
+    def write(self, writes: list[WriteRequest[Any]]) -> list[object]:
+        """Execute writes in order; neighbouring writes of a tenant are stored by one call where possible.
+
+        Returns:
+            For each write its result (the uids, or the number of records stored or deleted) or its error.
+        """
+        results: list[object] = []
+        for _, numbered in groupby(enumerate(writes), key=_group_of):
+            group = [write for _, write in numbered]
+            outcomes: list[object] = []
+            try:
+                if group[0].write_id is not None:
+                    outcomes = [self._write_once(group[0])]
+                else:
+                    transaction = Transaction(self._table, group[0].tenant)
+                    transaction.load(key for write in group for key in _keys_of(write))
+                    for write in group:
+                        try:
+                            outcomes.append(self._apply(write, transaction))
+                        except (InvalidInputError, ModelMismatchError) as exc:
+                            outcomes.append(exc)  # raised before the write changed anything
+                    applied = [
+                        write
+                        for write, outcome in zip(group, outcomes, strict=True)
+                        if not isinstance(outcome, BaseException)
+                    ]
+                    self._flush(transaction, applied)
+            except Exception as exc:
+                outcomes = [exc] * len(group)
+            results.extend(outcomes)
+        return results
+
+    def _write_once(self, write: WriteRequest[Any]) -> object:
+        assert write.write_id is not None
+        tenant, write_id, digest = write.tenant, write.write_id, write_digest(write).hex()
+        given = None
+        if isinstance(write, AddRequest):
+            given = list(write.uids) if write.uids is not None else [None] * len(write.vectors)
+        known = self._write_ids.find(tenant, write_id, digest, given)
+        if known is not None and known.done:
+            return known.result
+        planned = None
+        if isinstance(write, AddRequest):
+            planned = write.with_uids().uids if known is None else cast("list[str]", known.result)
+            write = write.replaced(uids=planned)
+        transaction = Transaction(self._table, tenant)
+        transaction.load(_keys_of(write))
+        result = self._apply(write, transaction)
+        # Before the rows: a repetition after a crash in between stores rows with the same uids.
+        self._write_ids.store(tenant, write_id, digest, given, None if planned is None else [*planned], done=False)
+        self._flush(transaction, [write])
+        self._write_ids.store(tenant, write_id, digest, given, result, done=True)
+        return result
+
+    def _flush(self, transaction: Transaction, writes: Sequence[WriteRequest[Any]]) -> None:
+        transaction.flush()
+        now = time.monotonic()
+        for write in writes:
+            if isinstance(write, AddRequest) and write.uids is None and write.model_id is not None:
+                if len(self._models) >= _MAX_MODELS:
+                    self._models.clear()
+                self._models[_scope_of(write)] = (write.model_id, now + _MODEL_KNOWN_S)
+            elif not isinstance(write, AddRequest) or write.uids is not None:
+                self._models = {scope: known for scope, known in self._models.items() if scope.tenant != write.tenant}
+        self._sweep(transaction.tenant, now)
+
+    def _sweep(self, tenant: str, now: float) -> None:
+        # Expired rows are found by no search; they take room, and stand in the windows of their neighbours.
+        if now < self._swept_at.get(tenant, 0.0):
+            return
+        if len(self._swept_at) >= _MAX_MODELS:
+            self._swept_at.clear()
+        self._swept_at[tenant] = now + _SWEEP_EVERY_S
+        expired = every(self._table.scope(tenant), f"expires_at <= {self._table.clock.now()!r}")
+        keys = [row["pk"] for row in self._table.some(tenant, expired, ["pk"], _SWEPT_ROWS)]
+        if keys:
+            transaction = Transaction(self._table, tenant)
+            transaction.remove(keys)
+            transaction.flush()
+
+    # -- each kind of write ---------------------------------------------------------------------------------------
+
+    def _apply(self, write: WriteRequest[Any], transaction: Transaction) -> object:
+        match write:
+            case AddRequest():
+                return self._add(write, transaction)
+            case PutRequest():
+                return self._put(write, transaction)
+            case UpdateRequest():
+                return self._update(write, transaction)
+            case DeleteRequest():
+                return self._delete(write, transaction)
+            case _:
+                raise AssertionError(write)
+
+    def _add(self, request: AddRequest, transaction: Transaction) -> list[str]:
+        scope, now, clock = _scope_of(request), time.time(), self._table.clock
+        given = request.uids or [None] * len(request.vectors)
+        uids = cast("list[str]", request.with_uids().uids)
+        keys = [primary_key(scope, uid) for uid in uids]
+        transaction.assume_new(key for key, uid in zip(keys, given, strict=True) if uid is None)
+        self._check_model(transaction, scope, request.model_id, keys, known_new=request.uids is None)
+        positions = list({key: i for i, key in enumerate(keys)}.values())  # of equal uids the last wins
+        digests = {i: digest_of(request.documents[i], request.vectors[i]) for i in positions}
+        original = self._duplicates(transaction, scope, uids, digests) if request.dedupe is not None else {}
+        seq = self._next_seqs(len(positions))
+        for i in positions:
+            if uids[i] in original:
+                continue
+            old = transaction.get(keys[i])
+            lifetime = None if request.expires_in_s is None else request.expires_in_s[i]
+            transaction.put(
+                Row(
+                    scope=scope,
+                    uid=uids[i],
+                    seq=next(seq),
+                    document=request.documents[i],
+                    vector=request.vectors[i],
+                    model_id=request.model_id,
+                    source=None if request.sources is None else request.sources[i],
+                    session=None if request.sessions is None else request.sessions[i],
+                    place=None,
+                    created_at=now if old is None else old.created_at,
+                    updated_at=now,
+                    expires_at=None if lifetime is None else clock.now() + lifetime,
+                    priority=None if request.priorities is None else request.priorities[i],
+                    digest=digests[i],
+                )
+            )
+        return [original.get(uid, uid) for uid in uids]
+
+    def _duplicates(
+        self, transaction: Transaction, scope: Scope, uids: Sequence[str], digests: dict[int, str]
+    ) -> dict[str, str]:
+        # uid -> the uid of a record with the same content. A record whose uid exists is replaced in any case.
+        replacing = {i: key for i in digests if transaction.get(key := primary_key(scope, uids[i])) is not None}
+        known = {digests[i]: uids[i] for i in replacing}
+        known |= transaction.uids_by_digest(scope, set(digests.values()), but_for=set(replacing.values()))
+        original = {}
+        for i, digest in digests.items():
+            if i not in replacing and known.setdefault(digest, uids[i]) != uids[i]:
+                original[uids[i]] = known[digest]
+        return original
+
+    def _put(self, request: PutRequest, transaction: Transaction) -> int:
+        now = self._table.clock.now()
+        live = [i for i, record in enumerate(request.records) if record.expires_at is None or record.expires_at > now]
+        by_key = {_key_of(request, i): i for i in live}
+        for namespace in dict.fromkeys(request.records[i].namespace for i in live):
+            chosen = [i for i in live if request.records[i].namespace == namespace]
+            models = list(dict.fromkeys(m for i in chosen if (m := request.records[i].model_id) is not None))
+            if len(models) > 1:
+                raise model_mismatch(namespace, models[0], models[1])
+            keys = [_key_of(request, i) for i in chosen]
+            self._check_model(transaction, Scope(request.tenant, namespace), models[0] if models else None, keys)
+        seq = self._next_seqs(len(by_key))
+        for i in by_key.values():
+            record, document, vector = request.records[i], request.documents[i], request.vectors[i]
+            transaction.put(
+                Row(
+                    scope=Scope(request.tenant, record.namespace),
+                    uid=record.uid,
+                    seq=next(seq),
+                    document=document,
+                    vector=vector,
+                    model_id=record.model_id,
+                    source=record.source,
+                    session=record.session,
+                    place=record.place,
+                    created_at=record.created_at,
+                    updated_at=record.updated_at,
+                    expires_at=record.expires_at,
+                    priority=record.priority,
+                    digest=digest_of(document, vector),
+                )
+            )
+        return len(by_key)
+
+    def _update(self, request: UpdateRequest, transaction: Transaction) -> bool:
+        scope = _scope_of(request)
+        key = primary_key(scope, request.uid)
+        old = transaction.get(key)
+        if old is None:
+            return False
+        metadata = merge_patch(_metadata(old), request.changes or {})
+        document = checked_document(metadata, field="changes", limits=self._limits, stored=True)
+        if request.vector is not None:
+            self._check_model(transaction, scope, request.model_id, [key])
+        vector = old.vector if request.vector is None else request.vector
+        lifetime = request.expires_in_s
+        expires_at = self._table.clock.now() + lifetime if isinstance(lifetime, int | float) else lifetime
+        transaction.put(
+            Row(
+                scope=scope,
+                uid=old.uid,
+                seq=next(self._next_seqs(1)),
+                document=document,
+                vector=vector,
+                model_id=old.model_id if request.vector is None else request.model_id,
+                source=old.source if request.source is ... else request.source,
+                session=old.session,
+                place=old.place,
+                created_at=old.created_at,
+                updated_at=time.time(),
+                expires_at=old.expires_at if expires_at is ... else expires_at,
+                priority=old.priority if request.priority is ... else request.priority,
+                digest=digest_of(document, vector),
+            )
+        )
+        return True
+
+    def _delete(self, request: DeleteRequest, transaction: Transaction) -> int:
+        live, table = self._table.live(request.tenant, request.namespace), self._table
+        keys: list[str] = []
+        if request.uids is None:
+            keys = table.keys_matching(request.tenant, live, request.tree)
+        elif request.uids:
+            keys = table.keys_matching(request.tenant, every(live, among("uid", request.uids)), request.tree)
+        transaction.remove(keys)
+        return len(keys)
+
+    def _check_model(
+        self,
+        transaction: Transaction,
+        scope: Scope,
+        model_id: str | None,
+        keys: Sequence[str],
+        *,
+        known_new: bool = False,
+    ) -> None:
+        if model_id is None or (
+            known_new and self._models.get(scope, ("", 0.0))[0] == model_id and self._is_fresh(scope)
+        ):
+            return
+        other = transaction.other_model(scope, model_id, but_for=set() if known_new else {*keys})
+        if other is not None:
+            raise model_mismatch(scope.namespace, other, model_id)
+
+    def _is_fresh(self, scope: Scope) -> bool:
+        return time.monotonic() < self._models[scope][1]
+
+    def _next_seqs(self, count: int) -> Iterator[int]:
+        # Microseconds, so that the writes of several processes are ordered by time.
+        first = max(self._last_seq + 1, time.time_ns() // 1_000)
+        self._last_seq = first + count
+        return iter(range(first, first + count))
+
+
+def cost_of(write: WriteRequest[Any]) -> int:
+    """Return how many records a write counts as in the queue of writes."""
+    match write:
+        case AddRequest():
+            return max(1, len(write.vectors))
+        case PutRequest():
+            return max(1, len(write.records))
+        case _:
+            return 1
+
+
+def _group_of(numbered: tuple[int, WriteRequest[Any]]) -> tuple[str, int]:
+    # Neighbouring writes of equal keys are stored together; a key with the position is unique.
+    position, write = numbered
+    alone = write.write_id is not None or isinstance(write, DeleteRequest)
+    return write.tenant, position + 1 if alone else 0
+
+
+def _scope_of(request: AddRequest | UpdateRequest) -> Scope:
+    return Scope(request.tenant, request.namespace or DEFAULT_NAMESPACE)
+
+
+def _key_of(request: PutRequest, i: int) -> str:
+    return primary_key(Scope(request.tenant, request.records[i].namespace), request.records[i].uid)
+
+
+def _keys_of(write: WriteRequest[Any]) -> Iterator[str]:
+    # The primary keys of rows that may exist; a uid that is made now belongs to none.
+    match write:
+        case AddRequest():
+            yield from (primary_key(_scope_of(write), uid) for uid in write.uids or () if uid is not None)
+        case PutRequest():
+            yield from (_key_of(write, i) for i in range(len(write.records)))
+        case UpdateRequest():
+            yield primary_key(_scope_of(write), write.uid)
+
+
+def _metadata(row: Row) -> dict[str, Any]:
+    return with_text(row.document.text, row.document.json)
