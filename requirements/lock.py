@@ -1,8 +1,8 @@
 """Write or check the locked requirements: `lock.py compile --uv UV [--upgrade]`, `lock.py check`.
 
 runtime.txt holds the packages that a user installs and what builds the project for that, image.txt adds the extras of
-the container image, dev.txt those of tests and checks, bench.txt those of the benchmark's peers. They hold hashes and
-no host name: the index is a setting of the installing machine.
+the container image, dev.txt those of tests and checks, bench.txt those of the benchmark's peers, milvus.txt the Milvus
+server of the tests. They hold hashes and no host name: the index is a setting of the installing machine.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ FILES = {
         *("pyproject.toml", "--extra", "bench", "requirements/bench.in", "-c", "requirements/runtime.txt"),
         *("--overrides", "requirements/bench-overrides.txt", "--no-emit-package", "torch"),
     ],
+    "milvus.txt": ["requirements/milvus.in"],
 }
 UNLOCKED = {"torch"}
 """Packages that the Makefile installs separately, for the reason given there."""
@@ -61,6 +62,7 @@ def find_problems() -> list[str]:
             *(need for extra in IMAGE_EXTRAS for need in project["project"]["optional-dependencies"][extra]),
         ],
         "bench.txt": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bench"],
+        "milvus.txt": (ROOT / FOLDER / "milvus.in").read_text(encoding="utf-8").splitlines(),
     }
     problems: list[str] = []
     pins: dict[str, dict[str, set[str]]] = {}

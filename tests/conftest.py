@@ -77,7 +77,6 @@ def embedder() -> Iterator[EmbeddingPipeline]:
 def milvus_url(testrun_uid: str) -> Iterator[str]:
     """Return the URL of a Milvus server, without a collection: `SAA_TEST_MILVUS_URL`, or one that the tests start."""
     from pymilvus import MilvusClient
-
     from tests.milvus_engine import shared_server
 
     url = os.environ.get("SAA_TEST_MILVUS_URL") or shared_server(testrun_uid)

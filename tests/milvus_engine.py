@@ -18,7 +18,9 @@ _supervisors: list[subprocess.Popen[bytes]] = []
 
 
 def shared_server(run_id: str) -> str:
-    """Return the URL of the server that all processes of a test run share; the first one starts it.
+    """Return the URL of the server that all processes of a test run share.
+
+    The first one starts it.
 
     It ends by itself once all of them have ended, also when they were killed.
     """
@@ -26,7 +28,10 @@ def shared_server(run_id: str) -> str:
 
 
 def own_server(*options: str) -> str:
-    """Start a server with these options of `milvus_server.py`, which ends with this process; return its URL."""
+    """Start a server with options of `milvus_server.py`, and return its URL.
+
+    It ends with this process.
+    """
     return _server(Path(tempfile.gettempdir()) / f"saa-milvus-{uuid4().hex}", *options)
 
 

@@ -1,4 +1,4 @@
-"""Run a Milvus server for tests until no process of the test run is left: `milvus_server.py FOLDER`.
+"""Run a Milvus server until no process of a test run is left: `milvus_server.py FOLDER`.
 
 It runs under the Python of `.venv-milvus`, which has the wheel `milvus` and nothing else. Each test process puts a file
 named by its process id into FOLDER/clients; the server's URL is written to FOLDER/url. Tests that are killed leave
@@ -87,7 +87,7 @@ def _start(folder: Path, *, authorization: bool) -> tuple[subprocess.Popen[bytes
             "MILVUS_RUN_DIR": str(folder / "server" / "run"),
             "LD_LIBRARY_PATH": str(programs),
         },
-        preexec_fn=lambda: ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL),
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL),  # noqa: PLW1509  # no threads
     )
     return process, f"milvus://127.0.0.1:{config.get('proxy_port')}", f"http://127.0.0.1:{health}/healthz"
 
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
     deadline = time.monotonic() + _READY_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(health, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(health, timeout=5) as answer:
                 if b"OK" in answer.read():
                     return
         except (urllib.error.URLError, ConnectionError, TimeoutError):

@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 from pymilvus import MilvusClient
 
-from super_advanced_agents.stores import MilvusVectorStore
+from super_advanced_agents.stores import MilvusVectorStore, VectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric
-from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuite
+from super_advanced_agents.testing.store_similarity import StoreSimilarity
+from super_advanced_agents.testing.store_suite import DIM, MakeStore, VectorStoreSuite
 
 _collections: dict[tuple[int, Metric, IndexKind], list[str]] = {}
 """The names of empty collections: making one and loading it takes seconds."""
@@ -19,7 +20,7 @@ _collections: dict[tuple[int, Metric, IndexKind], list[str]] = {}
 
 @contextmanager
 def _stores(url: str, metric: Metric, index: IndexKind) -> Iterator[MakeStore]:
-    """Yield a function that opens stores, each of an empty collection, which is emptied afterwards."""
+    """Yield a function that opens stores of empty collections, which are emptied afterwards."""
     opened: list[tuple[MilvusVectorStore, str]] = []
 
     def make(dim: int) -> MilvusVectorStore:
@@ -59,13 +60,13 @@ class TestMilvus(VectorStoreSuite):
             yield make
 
 
-class TestMilvusByInnerProduct(VectorStoreSuite):
-    """Exact search by inner product."""
+class TestMilvusByInnerProduct(StoreSimilarity):
+    """Exact search by inner product: the tests of scores, since the others do not depend on it."""
 
     metric = "dot"
 
     @pytest.fixture
-    def make_store(self, milvus_url: str) -> Iterator[MakeStore]:
-        """Return stores of one server, each of a collection of its own."""
+    def store(self, milvus_url: str) -> Iterator[VectorStore]:
+        """Return an empty store."""
         with _stores(milvus_url, "dot", "flat") as make:
-            yield make
+            yield make(DIM)

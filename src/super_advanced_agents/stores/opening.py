@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss import FAISSVectorStore
+from super_advanced_agents.stores.milvus import MilvusVectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage, StoreOptions
 from super_advanced_agents.stores.postgres.store import GRAPH_ROWS, PgVectorStore
 
@@ -30,13 +31,14 @@ def open_store(
 
     Args:
         url: `"faiss:./dir"` for a local folder; `"postgresql://user@host/database"` for a database with pgvector
-            (`?schema=name` for one of several stores there); `"grpc://host:port/collection"` or
-            `"https://host/collection"` for a served collection (`"default"` when the URL names none).
+            (`?schema=name` for one of several stores there); `"milvus://host:19530/collection"` for a collection of a
+            Milvus server; `"grpc://host:port/collection"` or `"https://host/collection"` for a served collection
+            (`"default"` when the URL names none).
         dim: the length of every vector.
         metric: `"cosine"` or `"dot"`.
         index: the kind of vector index, for engines that offer a choice.
         storage: the number format of vectors in memory, for engines that offer a choice.
-        api_key: the credential for a served store.
+        api_key: the credential for a server, where the URL has none.
 
     Raises:
         ConfigurationError: the URL's scheme is unknown, or the store was created with another `dim` or `metric`.
@@ -108,6 +110,16 @@ def _open_postgres(url: str, options: StoreOptions) -> VectorStore:
 
 
 _COLUMNS: dict[str, Literal["vector", "halfvec"]] = {"fp32": "vector", "fp16": "halfvec"}
+
+
+def _open_milvus(url: str, options: StoreOptions) -> VectorStore:
+    if options.storage != "fp32":
+        raise ConfigurationError(
+            f"a store over Milvus has no vectors of the format {options.storage!r}", hint="leave storage at fp32"
+        )
+    return MilvusVectorStore(url, options.dim, metric=options.metric, index=options.index, api_key=options.api_key)
+
+
 _LOCAL = "faiss"
 _SERVED = frozenset({"grpc", "grpcs", "http", "https"})
 _CLIENT = "super_advanced_agents.client.opening"
@@ -117,4 +129,5 @@ _OPENERS: dict[str, Opener] = {
     _LOCAL: _open_folder,
     "postgresql": _open_postgres,
     "postgres": _open_postgres,
+    "milvus": _open_milvus,
 }

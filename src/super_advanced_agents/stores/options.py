@@ -24,7 +24,7 @@ class StoreOptions:
         metric: the similarity of two vectors.
         index: the kind of vector index.
         storage: the number format of vectors in memory.
-        api_key: the credential for a served store.
+        api_key: the credential for a server.
     """
 
     dim: int

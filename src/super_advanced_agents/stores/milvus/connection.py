@@ -1,4 +1,4 @@
-"""The connection to a Milvus server: blocking calls with a timeout, and errors of this package.
+"""The connection to a Milvus server: blocking calls with a timeout.
 
 Worker threads call it. pymilvus is imported when the first store is opened. Its asyncio client would tie a store to one
 event loop, and gRPC releases the interpreter's lock while a thread waits.
@@ -177,7 +177,7 @@ class MilvusConnection:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def upsert(self, tenant: str, rows: Sequence[Columns], *, partition: str) -> None:
-        """Store rows, and replace those with the same primary keys, in one call: all of them or none."""
+        """Store rows, or replace those with the same primary keys, all of them or none."""
         with self.errors():
             result = self._handler.upsert_rows(
                 self.address.collection, list(rows), partition_name=partition, timeout=_TIMEOUT_S
@@ -197,7 +197,7 @@ class MilvusConnection:
     # -- other collections ----------------------------------------------------------------------------------------
 
     def read(self, collection: str, expression: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return rows of another collection; those that other clients have written may be missing for a while."""
+        """Return rows of another collection; what other clients just wrote may be missing."""
         level = "Strong" if self.address.strong else "Session"
         with self.errors():
             found = self._client.query(

@@ -66,7 +66,7 @@ def any_of(*conditions: str) -> str:
 
 
 class Condition(NamedTuple):
-    """Hold a filter as Milvus can evaluate it: the rows that may match, and those that surely do.
+    """Hold a filter as Milvus evaluates it: rows that may match, and rows that surely do.
 
     Both say nothing about rows with more facts than a list holds, whose column `complete` is false.
 

@@ -1,4 +1,4 @@
-"""Keyword search by BM25, with the statistics of one tenant and the weights of `stores.text`.
+"""Keyword search by BM25, with the statistics of one tenant.
 
 Milvus finds the rows that have a term, by the hashes of their terms, and counts them; the scores are computed here.
 The server's own BM25 (from 2.5 on) counts a term in the texts of all tenants, so that one would see in its scores what
@@ -39,7 +39,10 @@ _MAX_TERMS = 4_096
 _FRESH_S = 2.0
 """The seconds for which the statistics of a tenant are used again."""
 _MANY_TEXTS = 2_000
-"""With fewer texts, a write of this process ends the statistics at once; with more it shifts no score visibly."""
+"""With fewer texts, a write of this process ends the statistics at once.
+
+With more, a write shifts no score visibly.
+"""
 
 
 class Hit(NamedTuple):
@@ -83,7 +86,7 @@ class KeywordSearcher:
         columns: Sequence[str],
         verify: Callable[[Columns], bool],
     ) -> list[Hit]:
-        """Return the k candidate rows with the best BM25 scores, best first; each shares a term with the query.
+        """Return the k candidate rows with the best BM25 scores, best first.
 
         Args:
             tenant: the tenant, whose texts the terms are counted in.

@@ -1,4 +1,4 @@
-"""Rows of a collection: what Milvus stores of a record, and its conversion from and to a `Record`."""
+"""Rows of a collection, and their conversion from and to a `Record`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ NEVER = 1e300
 _NO_PRIORITY = -sys.float_info.max
 _NO_PLACE = -1
 _TEXT_BYTES = 60_000
-"""The bytes of a text that stand in its first column; a column holds 65,535, a text may have 65,536."""
+"""The most bytes of a text in its first column.
+
+A column holds 65,535 bytes, a text may have 65,536.
+"""
 
 STRINGS = ("namespace", "uid", "model_id", "source", "session", "text", "text_rest", "metadata", "language")
 KEYS = ("tenant", "digest", "before", "after")
@@ -98,7 +101,7 @@ class Row:
         return self.analysis
 
     def encoded(self, before: Row | None, after: Row | None) -> dict[str, Any]:
-        """Return the columns of the row, whose window has the terms of its neighbours in its session."""
+        """Return the columns of the row, with the terms of its neighbours in its window."""
         metadata = with_text(self.document.text, self.document.json)
         facts, complete = fact_hashes(metadata)
         columns = {
@@ -210,7 +213,10 @@ def size_of(columns: Mapping[str, Any], dim: int, number_bytes: int) -> int:
 
 
 def digest_of(document: Document, vector: Vector) -> str:
-    """Return a digest of a record's content: its text (or else its vector) and its other metadata."""
+    """Return a digest of a record's content.
+
+    That is its text, or else its vector, and its other metadata.
+    """
     rest = orjson.dumps(orjson.loads(document.json), option=orjson.OPT_SORT_KEYS)
     content = b"vector" + vector.tobytes() if document.text is None else b"text" + document.text.encode()
     return blake2b(b"%s\0%s" % (rest, content), digest_size=16).hexdigest()

@@ -46,7 +46,7 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matr
 
 _LEAST_EF = 64
 _UNVERIFIED = 4
-"""How many times `top_k` rows are asked for where Milvus cannot evaluate the whole filter."""
+"""The rows asked for, as a multiple of `top_k`, where Milvus cannot evaluate the filter."""
 
 
 @dataclass(slots=True)

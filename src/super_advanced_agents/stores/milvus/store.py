@@ -1,4 +1,4 @@
-"""`MilvusVectorStore`, a store whose rows, vectors and keyword statistics are in a Milvus server."""
+"""`MilvusVectorStore`, a store over a Milvus server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ _PARTITIONS = 16
 
 
 class MilvusVectorStore(VectorStore):
-    """Store vectors and metadata in a collection of a Milvus server, which other processes may use, too.
+    """Store vectors and metadata in a collection of a Milvus server.
+
+    Other processes may use the collection, too.
 
     A call sees all writes that this object made before. What other clients wrote is seen a moment later (0.2 s with
     the default settings of Milvus 2.3), or at once with `consistency=strong` in the URL, which makes each read wait

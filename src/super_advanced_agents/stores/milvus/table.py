@@ -1,4 +1,4 @@
-"""Reads of rows by primary key, by expression and in the order of uids, whatever their number."""
+"""Reads of any number of rows, by primary key, by expression and in the order of uids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class Table:
         return every(self.scope(tenant, namespace), f"expires_at > {self.clock.now()!r}")
 
     def scope(self, tenant: str, namespace: str | None = None) -> str:
-        """Return the expression of a tenant's rows, in one namespace or in all of them, expired ones included."""
+        """Return the expression of a tenant's rows, in one namespace or in all.
+
+        Expired rows are included.
+        """
         in_namespace = ALL if namespace is None else f"namespace == {quote(namespace)}"
         return every(f"tenant == {quote(tenant)}", in_namespace)
 
@@ -115,7 +118,7 @@ class Table:
     def uids_after(
         self, tenant: str, namespace: str | None, tree: Filter | None, after: str, limit: int
     ) -> list[tuple[str, str]]:
-        """Return the uids and primary keys of the first rows after a uid that match a filter, by uid.
+        """Return uids and primary keys of the first rows after a uid that match a filter.
 
         The rows of the last uid are all there, even beyond `limit`. Milvus sorts nothing, so an upper bound is
         narrowed until the rows below it are few: rows come by primary key, a hash, so that any of them are a sample of
@@ -162,7 +165,7 @@ def _is_match(condition: Condition, tree: Filter, row: Columns) -> bool:
 
 
 def verifier(tree: Filter | None) -> Callable[[Columns], bool]:
-    """Return a function that tells whether a row that Milvus returned for a filter's candidates matches it."""
+    """Return a function that tells whether a candidate row of a filter matches it."""
     if tree is None:
         return lambda row: True
     condition = condition_of(tree)

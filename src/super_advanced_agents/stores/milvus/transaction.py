@@ -1,4 +1,4 @@
-"""Changes of a tenant's rows that are stored together, with the windows of turns that they touch."""
+"""Changes of a tenant's rows that are stored together."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Transaction:
         return None if row is None or _expired(row, self._table.clock.now()) else row
 
     def other_model(self, scope: Scope, model_id: str, *, but_for: Set[str]) -> str | None:
-        """Return another embedding model than this one that the vectors of a namespace have; None if there is none.
+        """Return another embedding model that vectors of a namespace have, or None.
 
         The rows with the primary keys `but_for` do not count.
         """
@@ -69,7 +69,7 @@ class Transaction:
         return rows[0]["model_id"] if rows else None
 
     def uids_by_digest(self, scope: Scope, digests: Collection[str], *, but_for: Set[str]) -> dict[str, str]:
-        """Map each digest to the uid of the oldest unexpired row of a namespace that has it, if one has."""
+        """Map each digest to the uid of the oldest unexpired row of a namespace that has it."""
         wanted = every(self._table.live(*scope), among("digest", sorted(digests)))
         unread = self._changed.keys() | self._deleted.keys() | but_for
         stored = self._table.rows(self.tenant, wanted, ["pk", "digest", "seq", "uid"])
@@ -109,7 +109,10 @@ class Transaction:
         self._deleted.pop(key, None)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Delete the rows with these primary keys, which exist in the table; nothing else may have changed them."""
+        """Delete the rows with these primary keys.
+
+        They exist in the table, and this transaction has not changed them.
+        """
         rows = self._table.by_key(self.tenant, list(keys), ["pk", "namespace", "session"])
         for key, row in rows.items():
             if row["session"]:

@@ -1,7 +1,8 @@
-"""The ids and results of writes that may be repeated, in a collection beside that of the rows.
+"""The ids and results of writes that may be repeated.
 
-A client that got no reply sends its write again. Milvus has no transactions, so an id is stored twice: before the rows,
-with the uids that they will have, and after them, with the result.
+They are in a collection beside that of the rows. A client that got no reply sends its write again. Milvus has no
+transactions, so an id is stored twice: before the rows, with the uids that they will have, and after them, with the
+result.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Writer:
                 self._scaled(request.vector[np.newaxis], field="vector")
 
     def write(self, writes: list[WriteRequest[Any]]) -> list[object]:
-        """Execute writes in order; neighbouring writes of a tenant are stored by one call where possible.
+        """Execute writes in order, and store neighbouring ones of a tenant together.
 
         Returns:
             For each write its result (the uids, or the number of records stored or deleted) or its error.

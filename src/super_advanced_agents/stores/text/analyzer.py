@@ -53,7 +53,7 @@ def window_terms(before: str, text: str, after: str) -> str:
 
 
 def term_counts(terms: str) -> Counter[str]:
-    """Return how often each of the terms of an `Analysis` or a window occurs; the total is the field's length."""
+    """Return how often each term occurs; the total is the length of the field."""
     return Counter(terms.split())
 
 
