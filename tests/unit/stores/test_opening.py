@@ -42,7 +42,7 @@ def test_url_of_a_server_needs_no_import_of_the_client():
 def test_open_store_refuses_an_unknown_scheme_and_names_the_known_ones(url):
     """The message lists every registered scheme."""
     with pytest.raises(
-        ConfigurationError, match=r"known are faiss:, grpc:, grpcs:, http:, https:, postgres:, postgresql:"
+        ConfigurationError, match=r"known are faiss:, grpc:, grpcs:, http:, https:, milvus:, postgres:, postgresql:"
     ):
         open_store(url, dim=3)
 
