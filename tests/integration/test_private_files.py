@@ -18,11 +18,12 @@ def test_all_files_of_a_used_data_folder_are_private(new_machine, tmp_path):
         with machine.server() as client:
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.05)
-            client.put("/v1/collections/notes", json={"dim": 4})
+            client.post("/v1/collections", json={"name": "notes", "dim": 4}).raise_for_status()
+            client.post("/v1/collections/notes/records", json={"vectors": [[1, 0, 0, 0]]}).raise_for_status()
             for number in range(20):
                 client.post("/v1/agents/a/memories", json={"text": f"memory {number}"}).raise_for_status()
             client.post("/v1/agents/a/search", json={"query": "memory 3"}).raise_for_status()
-            client.put("/v1/agents/a", json={"instructions": "x"})
+            client.put("/v1/agents/a", json={"description": "x"}).raise_for_status()
         machine.saa("export", tmp_path / "export.jsonl")
         machine.saa("backup", tmp_path / "backup")
     finally:

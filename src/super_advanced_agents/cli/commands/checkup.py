@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 
 
 @report_errors
-def doctor(data_dir: DataDir, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+def doctor(
+    data_dir: DataDir,
+    models_dir: ModelsDir = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First put right modes of files, older schemas and a damaged index.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the installation: libraries, the default models' files and the data folder.
 
     Prints one line for each check. The exit code is 1 when a check fails.
     """
+    from super_advanced_agents.cli.doctor.fixing import fixed
     from super_advanced_agents.cli.doctor.machine import check_embedding, check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
     from super_advanced_agents.cli.doctor.tenants import check_server_data
 
     results: Iterator[Check] = chain(
+        fixed(data_dir) if fix else (),
         check_versions(),
         check_models(models_dir),
         check_data(data_dir),
