@@ -6,8 +6,10 @@ records before and after it in its session. Entries and postings are written in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.stores.postgres.codecs import packed_integers, packed_texts
@@ -74,11 +76,8 @@ class KeywordWriter:
                 AS e(seq, text_length, window_length, terms)"""
         )
         self._add_postings = database.sql(
-            """INSERT INTO {schema}.postings
-                (seq, tenant, scope, text_length, window_length, text_count, window_count, term)
-            SELECT seq, %s::integer, %s::integer, text_length, window_length, text_count, window_count, term FROM
-            unnest(%s::bigint[], %s::integer[], %s::integer[], %s::smallint[], %s::smallint[], %s::text[])
-                AS p(seq, text_length, window_length, text_count, window_count, term)"""
+            "COPY {schema}.postings (seq, tenant, scope, text_length, window_length, text_count, window_count, term) "
+            "FROM STDIN"
         )
 
     async def follow(
@@ -149,7 +148,7 @@ class KeywordWriter:
     async def _insert(
         self, connection: Connection, scope: Scope, delta: Delta, entries: Mapping[int, tuple[str, str, str]]
     ) -> None:
-        rows = _Rows.of(entries)
+        rows = _Rows.of(scope, entries)
         delta.texts += len(rows.seqs)
         delta.text_terms += sum(rows.text_lengths)
         delta.window_terms += sum(rows.window_lengths)
@@ -158,14 +157,11 @@ class KeywordWriter:
             (packed_integers(rows.seqs), packed_integers(rows.text_lengths, size=4),
              packed_integers(rows.window_lengths, size=4), packed_texts(rows.distinct)),
         )  # fmt: skip
-        if rows.terms:
-            columns = [packed_integers([each[i] for each in rows.postings], size=size) for i, size in _SIZES]
-            await connection.execute(
-                self._add_postings, (scope.tenant, scope.number, *columns, packed_texts(rows.terms))
-            )
-
-
-_SIZES: tuple[tuple[int, Literal[2, 4, 8]], ...] = ((0, 8), (1, 4), (2, 4), (3, 2), (4, 2))
+        if rows.postings:
+            # In the order of their index, which makes a batch a third faster; COPY spares another third.
+            lines = [f"{posting}\t{term}\n" for term, posting in sorted(rows.postings)]
+            async with connection.cursor().copy(self._add_postings) as copy:
+                await copy.write("".join(lines))
 
 
 class _Rows(NamedTuple):
@@ -173,37 +169,31 @@ class _Rows(NamedTuple):
     text_lengths: list[int]
     window_lengths: list[int]
     distinct: list[str]
-    postings: list[tuple[int, int, int, int, int]]
-    terms: list[str]
+    postings: list[tuple[str, str]]
 
     @classmethod
-    def of(cls, entries: Mapping[int, tuple[str, str, str]]) -> _Rows:
-        rows = cls([], [], [], [], [], [])
+    def of(cls, scope: Scope, entries: Mapping[int, tuple[str, str, str]]) -> _Rows:
+        rows = cls([], [], [], [], [])
         for seq, (before, text, after) in entries.items():
             of_text = term_counts(text)
             of_window = term_counts(window_terms(before, text, after)) if before or after else of_text
+            text_length, window_length = of_text.total(), of_window.total()
             rows.seqs.append(seq)
-            rows.text_lengths.append(of_text.total())
-            rows.window_lengths.append(of_window.total())
+            rows.text_lengths.append(text_length)
+            rows.window_lengths.append(window_length)
             rows.distinct.append(" ".join(of_window))
-            text_length, window_length = _scored_lengths(of_text.total(), of_window.total())
-            rows.terms.extend(of_window)
+            lengths = f"{_scored_length(text_length)}\t{_scored_length(window_length)}"
+            row = f"{seq}\t{scope.tenant}\t{scope.number}\t{lengths}"
             rows.postings.extend(
-                (seq, text_length, window_length, min(of_text[term], _MAX_COUNT), min(count, _MAX_COUNT))
+                (term.replace("\\", "\\\\"), f"{row}\t{min(of_text[term], _MAX_COUNT)}\t{min(count, _MAX_COUNT)}")
                 for term, count in of_window.items()
             )
         return rows
 
 
-def _scored_lengths(*lengths: int) -> Iterable[int]:
-    # As the embedded store scores them: longer fields share a length with others.
-    return [int(_LENGTHS[length_code(length)]) for length in lengths]
+def _scored_length(length: int) -> int:
+    # As the embedded store scores it: longer fields share a length with others.
+    return _LENGTHS[length_code(length)]
 
 
-def _all_lengths() -> list[float]:
-    import numpy as np
-
-    return [float(each) for each in lengths_of(np.arange(256, dtype=np.uint8))]
-
-
-_LENGTHS = _all_lengths()
+_LENGTHS = [int(each) for each in lengths_of(np.arange(256, dtype=np.uint8))]
