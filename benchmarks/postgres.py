@@ -100,7 +100,8 @@ def _against_sql(bench: Bench, url: str, connection: psycopg.Connection) -> Iter
                 rates.ours.append(_rate(queries, lambda i, w=with_filter: by_store(i, with_filter=w)))
                 rates.reference.append(_rate(queries, lambda i, s=statement: by_hand(i, s)))
             same = [
-                len(by_store(i, with_filter=with_filter) & by_hand(i, statement)) / K for i in range(min(20, len(queries)))
+                len(by_store(i, with_filter=with_filter) & by_hand(i, statement)) / K
+                for i in range(min(20, len(queries)))
             ]
             found.append(mean(same))
             yield rates.row(f"{work} (recall {mean(same):.3f})", "SQL by hand", target)

@@ -91,6 +91,9 @@ class DeferredStore(VectorStore):
     def _version(self, tenant: str, namespace: str | None) -> int | None:
         return None if self._store is None else self._store._version(tenant, namespace)
 
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        return None if self._store is None else await self._store._aversion(tenant, namespace)
+
     async def _abounds(self) -> Bounds:
         return await (await self.aopened())._abounds()
 

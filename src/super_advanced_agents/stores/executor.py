@@ -74,6 +74,10 @@ class RequestExecutor(Resource, ABC):
         # An engine that keeps no versions leaves this as it is. Namespace None asks for the whole store's version.
         return None
 
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        # An engine whose versions are on another machine overrides this, and leaves `_version` as it is.
+        return self._version(tenant, namespace)
+
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         # An engine that cannot list them leaves this as it is.
         return None
@@ -129,6 +133,17 @@ class RequestExecutor(Resource, ABC):
         """
         self._check_open()
         return self._version("", namespace)
+
+    async def aversion(self, namespace: str | None = None) -> int | None:
+        """Return a namespace's version number, from the engine if this process does not know it.
+
+        It is that of `version`, which is None for an engine that other processes write to, such as PostgreSQL.
+
+        Args:
+            namespace: the namespace of the cached searches; None for searches of all namespaces.
+        """
+        self._check_open()
+        return await self._aversion("", namespace)
 
     async def anamespaces(self, *, limit: int = 1_000) -> list[str] | None:
         """Return the names of the namespaces that hold records, sorted.

@@ -61,6 +61,11 @@ class TenantView(VectorStore):
         self._check_namespace(namespace)
         return self._store._version(self._tenant, namespace)
 
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        del tenant  # in a view of a view, the inner view's tenant counts
+        self._check_namespace(namespace)
+        return await self._store._aversion(self._tenant, namespace)
+
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         del tenant  # in a view of a view, the inner view's tenant counts
         return await self._store._anamespaces(self._tenant, limit)

@@ -70,7 +70,7 @@ class ResultCache:
     async def aresult(
         self,
         key: str,
-        version: Callable[[], int | None],
+        version: Callable[[], Awaitable[int | None]],
         search: Callable[[], Awaitable[MatchLists]],
         *,
         store_key: str = "",
@@ -88,14 +88,14 @@ class ResultCache:
             store_key: the store, as `"{tenant}/{store}"`; the tenant's counters are incremented.
         """
         tenant = store_key.partition("/")[0]
-        version_before = version() if self._max_entries and not driven_by_thread() else None
+        version_before = await version() if self._max_entries and not driven_by_thread() else None
         if version_before is None:
             self._count(tenant, "bypassed")
             return await search()
         if _wants_fresh():
             self._count(tenant, "bypassed")
             results = await search()
-            self._keep(tenant, key, version_before, version, _copy(results))
+            await self._keep(tenant, key, version_before, version, _copy(results))
             return results
         entry = self._entries[tenant].get(key) if tenant in self._entries else None
         if entry is not None and entry[0] == version_before:
@@ -134,7 +134,7 @@ class ResultCache:
         tenant: str,
         key: str,
         version_before: int,
-        version: Callable[[], int | None],
+        version: Callable[[], Awaitable[int | None]],
         search: Callable[[], Awaitable[MatchLists]],
     ) -> MatchLists:
         running_search = self._searches[key, version_before] = asyncio.get_running_loop().create_future()
@@ -146,15 +146,20 @@ class ResultCache:
             del self._searches[key, version_before]
             if not running_search.done():
                 running_search.set_result(None)
-        self._keep(tenant, key, version_before, version, copy)
+        await self._keep(tenant, key, version_before, version, copy)
         return results
 
-    def _keep(
-        self, tenant: str, key: str, version_before: int, version: Callable[[], int | None], results: MatchLists
+    async def _keep(
+        self,
+        tenant: str,
+        key: str,
+        version_before: int,
+        version: Callable[[], Awaitable[int | None]],
+        results: MatchLists,
     ) -> None:
         # If the version changed during the search, the result may belong to either version.
         size = _size_bytes(results)
-        if not self._max_entries or size > _MAX_RESULT_BYTES or version() != version_before:
+        if not self._max_entries or size > _MAX_RESULT_BYTES or await version() != version_before:
             return
         own = self._entries.get(tenant)
         if own is None:

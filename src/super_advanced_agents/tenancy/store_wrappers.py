@@ -57,6 +57,9 @@ class CachedStore(VectorStore):
     def _version(self, tenant: str, namespace: str | None) -> int | None:
         return self._store._version(tenant, namespace)
 
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        return await self._store._aversion(tenant, namespace)
+
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         return await self._store._anamespaces(tenant, limit)
 
@@ -77,7 +80,7 @@ class CachedStore(VectorStore):
             result = await self._store.aexecute(request)
             return cast("MatchLists", result if isinstance(request, SearchRequest) else [result])
 
-        version = partial(self.version, request.namespace)
+        version = partial(self.aversion, request.namespace)
         key = key_of(self._store_key, request)
         match_lists = await self._cache.aresult(key, version, search, store_key=self._store_key)
         return match_lists if isinstance(request, SearchRequest) else match_lists[0]

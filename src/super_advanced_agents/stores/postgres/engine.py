@@ -121,6 +121,10 @@ class Engine:
         """Return the first namespaces by name in which a tenant has records."""
         return await self._read(lambda c, _: self._reader.namespaces(c, tenant, limit))
 
+    async def version(self, tenant: str, namespace: str | None) -> int:
+        """Return a number that changes with each write to a namespace, by any process."""
+        return await self._read(lambda c, _: self._reader.version(c, tenant, namespace))
+
     async def stats(self) -> dict[str, JSONValue]:
         """Return the sizes of the store."""
         return await self._read(lambda c, _: self._reader.stats(c))

@@ -73,6 +73,12 @@ class Reader:
             WHERE t.name = %s AND EXISTS (SELECT 1 FROM {{schema}}.records r WHERE r.scope = s.id AND {LIVE})
             ORDER BY s.namespace LIMIT %s"""  # noqa: S608
         )
+        self._version = sql(
+            f"""SELECT max(s.version), max((SELECT max(r.expires_at) FROM {{schema}}.records r
+                WHERE r.scope = s.id AND r.expires_at <= {NOW}))
+            FROM {{schema}}.scopes s JOIN {{schema}}.tenants t ON t.id = s.tenant
+            WHERE t.name = %s AND (%s::text IS NULL OR s.namespace = %s)"""  # noqa: S608
+        )
         self._models = sql(
             "SELECT model, count(*) FROM {schema}.scopes WHERE model IS NOT NULL AND rows > 0 GROUP BY model"
         )
@@ -184,6 +190,13 @@ class Reader:
         """Return the first namespaces by name in which a tenant has unexpired records."""
         cursor = await connection.execute(self._namespaces, (tenant, limit))
         return [name for (name,) in await cursor.fetchall()]
+
+    async def version(self, connection: Connection, tenant: str, namespace: str | None) -> int:
+        """Return a number that changes with each write to a namespace and each expiry in it."""
+        cursor = await connection.execute(self._version, (tenant, namespace, namespace))
+        row = await cursor.fetchone()
+        assert row is not None
+        return hash(tuple(row))
 
     async def stats(self, connection: Connection) -> dict[str, JSONValue]:
         """Return the sizes of the store."""

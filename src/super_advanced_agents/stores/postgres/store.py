@@ -158,6 +158,9 @@ class PgVectorStore(VectorStore):
     def _check_vectors(self, vectors: Matrix, field: str) -> None:
         self._scaled(vectors, field=field)
 
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        return await (await self._opened()).version(tenant, namespace)
+
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         return await (await self._opened()).namespaces(tenant, limit)
 

@@ -42,13 +42,16 @@ async def test_result_cache_counters_stay_bounded_with_many_tenants():
     """The totals count on, and a tenant that calls all the time keeps its own counters."""
     cache = ResultCache(max_entries=0)
 
+    async def version() -> int:
+        return 1
+
     async def search():
         return []
 
     for number in range(TENANTS):
-        await cache.aresult("question", lambda: 1, search, store_key=f"tenant-{number}/memories")
+        await cache.aresult("question", version, search, store_key=f"tenant-{number}/memories")
         if number % 100 == 0:
-            await cache.aresult("question", lambda: 1, search, store_key="loyal/memories")
+            await cache.aresult("question", version, search, store_key="loyal/memories")
     assert count_reachable_tenants(cache) < 5_000
     assert cache.stats("loyal")["bypassed"] == TENANTS // 100
     assert cache.stats()["bypassed"] == TENANTS + TENANTS // 100

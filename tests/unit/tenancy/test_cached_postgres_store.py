@@ -1,0 +1,39 @@
+"""Results of a store in PostgreSQL are cached, and never outdated, whichever process wrote."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from super_advanced_agents.stores.postgres import PgVectorStore
+from super_advanced_agents.tenancy.result_cache import ResultCache
+from super_advanced_agents.tenancy.store_wrappers import CachedStore
+
+DIM = 4
+ONE = np.ones(DIM, np.float32)
+
+
+async def test_equal_searches_are_answered_from_the_cache_until_any_process_writes(postgres_schema_url: str) -> None:
+    """Each write of another store object, and each expiry, is seen by the next search."""
+    cache = ResultCache()
+    async with PgVectorStore(postgres_schema_url, DIM) as store, PgVectorStore(postgres_schema_url, DIM) as other:
+        cached = CachedStore(store, cache, store_key="default/memories")
+
+        async def uids() -> set[str]:
+            return {match.uid for match in await cached.asearch(ONE, namespace="n")}
+
+        await other.aadd(ONE, None, "a", namespace="n")
+        assert await uids() == await uids() == {"a"}
+        assert cache.stats()["hits"] == 1
+        await other.aadd(ONE, None, "b", namespace="n", expires_in_s=0.5)
+        expires_at = time.monotonic() + 0.5
+        assert await uids() == await uids() == {"a", "b"}
+        await other.aadd(ONE, None, "c", namespace="elsewhere")
+        assert await uids() == {"a", "b"}
+        assert cache.stats()["hits"] == 3
+        while time.monotonic() < expires_at + 0.05:
+            await uids()
+        assert await uids() == {"a"}
+        await other.adelete(["a"], namespace="n")
+        assert await uids() == set()
