@@ -16,6 +16,7 @@ from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.editing import edit, get
 from super_advanced_agents.cli.commands.finding import ask, search
 from super_advanced_agents.cli.commands.importing import import_
+from super_advanced_agents.cli.commands.jobs import jobs
 from super_advanced_agents.cli.commands.keys import keys
 from super_advanced_agents.cli.commands.mcp import mcp
 from super_advanced_agents.cli.commands.memories import add, forget, list_
@@ -25,6 +26,7 @@ from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
 from super_advanced_agents.cli.commands.setup import setup
 from super_advanced_agents.cli.commands.transfer import export
+from super_advanced_agents.cli.commands.working import worker
 from super_advanced_agents.cli.output import (
     INTERRUPTED,
     WRONG_USAGE,
@@ -86,11 +88,13 @@ for _name, _command in (
     ("restore", restore),
     ("reembed", reembed),
     ("serve", serve),
+    ("worker", worker),
     ("mcp", mcp),
     ("doctor", doctor),
 ):
     app.command(_name)(_command)
 app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -261,7 +261,11 @@ def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
     path = PATH_PARAMETER.sub(value_of, operation.path)
     if isinstance(call.request, GetRequest | ScanRequest):
         body["vectors"] = "base64"
-    return _HttpRequest(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))
+    if operation.verb in _BODILESS:
+        return _HttpRequest(
+            operation.verb, f"{path}?{urlencode(body)}" if body and operation.verb == "GET" else path, None
+        )
+    return _HttpRequest(operation.verb, path, orjson.dumps(body))
 
 
 def _percent_encoded(name: str) -> str:

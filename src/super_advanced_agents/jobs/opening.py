@@ -32,17 +32,26 @@ async def opened_jobs(settings: Settings, *, runtime: Runtime | None = None) -> 
         StoreLockedError: another process uses the folder.
         EngineUnavailableError: PostgreSQL cannot be reached.
     """
-
-    def make() -> Jobs:
-        from super_advanced_agents.jobs.builtin import BUILTIN
-
-        kinds = [*BUILTIN, *kinds_in(settings.job_modules)]
-        return Jobs(_place(settings), kinds, limits=job_limits(settings), runtime=runtime)
-
-    jobs = await in_thread(make, name="import jobs")
+    jobs = await in_thread(lambda: jobs_of(settings, runtime=runtime), name="import jobs")
     async with jobs:
         await jobs.aopen()
         yield jobs
+
+
+def jobs_of(settings: Settings, *, runtime: Runtime | None = None) -> Jobs:
+    """Return the background jobs of a process, which are not open yet.
+
+    Args:
+        settings: the place of the jobs, the modules with further kinds, and the limits of a tenant.
+        runtime: the store and models for jobs that work on memories.
+
+    Raises:
+        ConfigurationError: a module of kinds cannot be imported.
+    """
+    from super_advanced_agents.jobs.builtin import BUILTIN
+
+    kinds = [*BUILTIN, *kinds_in(settings.job_modules)]
+    return Jobs(_place(settings), kinds, limits=job_limits(settings), runtime=runtime)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from types import EllipsisType, UnionType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
+import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -214,7 +215,7 @@ def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _C
     if descriptor.type == FieldDescriptor.TYPE_BYTES:
         if any(_is_array(each) for each in alternatives):
             return (lambda value, _: pack_vectors(value)), unpack_vector
-        return _json_codec(descriptor)
+        return _json_codec(descriptor, any_value=str in alternatives)
     if descriptor.enum_type is not None:
         return _enum_codec(descriptor)
     if descriptor.is_repeated:
@@ -233,7 +234,9 @@ def _identity(value: Any, field: str) -> Any:
     return value
 
 
-def _json_codec(descriptor: FieldDescriptor) -> _Codec:
+def _json_codec(descriptor: FieldDescriptor, *, any_value: bool = False) -> _Codec:
+    if any_value:  # such as a job's result, which need not be an object
+        return (lambda value, field: json_bytes(value, field=field)), (lambda data, _: orjson.loads(data))
     if not descriptor.is_repeated:
         allow_empty = not descriptor.has_presence  # no bytes stand for an empty object
         return (

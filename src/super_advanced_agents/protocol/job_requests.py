@@ -1,4 +1,4 @@
-"""The requests for background jobs and their schedules, as frozen dataclasses; see `requests`."""
+"""The requests for background jobs and their schedules, as frozen dataclasses."""
 
 from __future__ import annotations
 

@@ -144,7 +144,10 @@ def result_of_json(value: Any, hint: Any) -> Any:
     if value is None:
         return None
     if get_origin(hint) in (Union, UnionType):
-        [hint] = [each for each in get_args(hint) if each is not type(None)]
+        alternatives = [each for each in get_args(hint) if each is not type(None)]
+        if len(alternatives) > 1:  # any JSON
+            return value
+        [hint] = alternatives
     if get_origin(hint) in (list, tuple):
         element = get_args(hint)[0]
         items = [result_of_json(item, element) for item in value]

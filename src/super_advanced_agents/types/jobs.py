@@ -68,6 +68,9 @@ class JobInfo:
     started_at: float | None = None
     finished_at: float | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", JobState(self.state))  # text where it came over a network
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleInfo:

@@ -1,0 +1,284 @@
+"""The commands `saa jobs ...`, which submit, follow, cancel and retry background jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import typer
+
+from super_advanced_agents._runtime.progress import bar
+from super_advanced_agents.cli.options import AsJson, DataDir, ServerURL
+from super_advanced_agents.cli.output import (
+    FAILED,
+    one_line,
+    print_json,
+    print_note,
+    print_result,
+    report_errors,
+    without_controls,
+)
+from super_advanced_agents.cli.session import server_key
+
+if TYPE_CHECKING:
+    from super_advanced_agents.client.remote_jobs import RemoteJobs
+    from super_advanced_agents.jobs import Jobs
+    from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo
+
+jobs = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Submit, list, watch, cancel and retry background jobs; `saa serve` and `saa worker` run them.",
+)
+schedules = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make, list, pause and delete schedules of background jobs."
+)
+jobs.add_typer(schedules, name="schedules")
+
+JobId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The id of the job.")]
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the schedule.")]
+Kind: TypeAlias = Annotated[str, typer.Argument(metavar="KIND", help="The kind of job, such as backup.")]
+Arguments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME=VALUE]...", help="Arguments of the job; a value may be JSON."),
+]
+_PAUSE_S = 0.5
+
+
+@jobs.command("submit")
+@report_errors
+def submit(
+    *,
+    kind: Kind,
+    arguments: Arguments = None,
+    queue: Annotated[str | None, typer.Option("--queue", help="The queue; that of the kind if not given.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it has ended.")] = False,
+    data_dir: DataDir,
+    url: ServerURL = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a background job, and print its id."""
+    with _open(data_dir, url) as opened:
+        info = opened.submit(kind, _parsed(arguments), queue=queue)
+        if watch:
+            _follow(opened, info.id, as_json=as_json)
+            return
+    if as_json:
+        print_json(_members(info))
+    else:
+        print_result(info.id)
+        print_note(f"Submitted; `saa jobs watch {info.id}` follows it.")
+
+
+@jobs.command("list")
+@report_errors
+def list_(
+    *,
+    state: Annotated[
+        Literal["queued", "running", "succeeded", "failed", "cancelled"] | None,
+        typer.Option("--state", help="Only jobs in this state; the failed ones can be retried."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="The most jobs, 1 to 1,000.")] = 100,
+    data_dir: DataDir,
+    url: ServerURL = None,
+    as_json: AsJson = False,
+) -> None:
+    """List background jobs, newest first."""
+    with _open(data_dir, url) as opened:
+        found = opened.list(state=state, kind=kind, limit=limit)
+    if as_json:
+        print_json({"jobs": [_members(info) for info in found]})
+        return
+    for info in found:
+        print_result(_line(info))
+    if not found:
+        print_note("There are no such jobs.")
+
+
+@jobs.command("watch")
+@report_errors
+def watch(*, job_id: JobId, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """Follow a background job until it has ended; exit with 1 if it did not succeed."""
+    with _open(data_dir, url) as opened:
+        _follow(opened, job_id, as_json=as_json)
+
+
+@jobs.command("cancel")
+@report_errors
+def cancel(*, job_id: JobId, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """Cancel a background job; one that runs stops within a second or two."""
+    with _open(data_dir, url) as opened:
+        info = opened.cancel(job_id)
+    if as_json:
+        print_json(_members(info))
+    else:
+        print_result(_line(info))
+
+
+@jobs.command("retry")
+@report_errors
+def retry(
+    *,
+    job_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The id of the job.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All failed jobs.")] = False,
+    data_dir: DataDir,
+    url: ServerURL = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a failed or cancelled background job again, or all failed ones."""
+    from super_advanced_agents.errors import InvalidInputError
+
+    if (job_id is None) is not every:
+        raise InvalidInputError("give the id of one job, or --all", hint="`saa jobs list --state failed` shows the ids")
+    with _open(data_dir, url) as opened:
+        retried = opened.retry(job_id)
+    if as_json:
+        print_json({"retried": retried})
+    else:
+        print_result(f"{retried} jobs wait again.")
+
+
+@schedules.command("set")
+@report_errors
+def set_(
+    *,
+    name: Name,
+    cron: Annotated[str, typer.Argument(metavar="CRON", help="Five fields, such as '0 7 * * *' for every day at 7.")],
+    kind: Kind,
+    arguments: Arguments = None,
+    zone: Annotated[str, typer.Option("--zone", help="The time zone of the fields, such as Europe/Berlin.")] = "UTC",
+    missed: Annotated[
+        Literal["skip", "one", "all"],
+        typer.Option("--missed", help="After downtime: skip the missed times, run one job for them, or all."),
+    ] = "one",
+    data_dir: DataDir,
+    url: ServerURL = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make or replace a schedule, and show its next five times."""
+    with _open(data_dir, url) as opened:
+        info = opened.put_schedule(name, kind, cron, _parsed(arguments), zone=zone, missed=missed)
+    _show_schedules([info], as_json=as_json)
+
+
+@schedules.command("list")
+@report_errors
+def list_schedules(*, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """List the schedules with their next times."""
+    with _open(data_dir, url) as opened:
+        found = list(opened.schedules())
+    _show_schedules(found, as_json=as_json)
+    if not found:
+        print_note("There are no schedules. `saa jobs schedules set` makes one.")
+
+
+@schedules.command("pause")
+@report_errors
+def pause(*, name: Name, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """Pause a schedule."""
+    with _open(data_dir, url) as opened:
+        _show_schedules([opened.pause_schedule(name)], as_json=as_json)
+
+
+@schedules.command("resume")
+@report_errors
+def resume(*, name: Name, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """Resume a paused schedule; what it missed is skipped."""
+    with _open(data_dir, url) as opened:
+        _show_schedules([opened.pause_schedule(name, paused=False)], as_json=as_json)
+
+
+@schedules.command("delete")
+@report_errors
+def delete(*, name: Name, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """Delete a schedule; the jobs that it submitted are kept."""
+    with _open(data_dir, url) as opened:
+        opened.delete_schedule(name)
+    if as_json:
+        print_json({"deleted": name})
+    else:
+        print_result(f"Deleted {without_controls(name)}.")
+
+
+@contextmanager
+def _open(data_dir: Path, url: str | None) -> Iterator[Jobs | RemoteJobs]:
+    if url is not None:
+        from super_advanced_agents.client.remote_jobs import RemoteJobs
+
+        with RemoteJobs(url, api_key=server_key()) as remote:
+            yield remote
+        return
+    from super_advanced_agents.cli.waiting import in_turn
+    from super_advanced_agents.jobs.opening import jobs_of
+    from super_advanced_agents.tenancy.settings import Settings
+
+    settings = Settings.load(data_dir=data_dir)
+    with in_turn(data_dir, lambda: jobs_of(settings).open()) as opened:
+        yield opened
+
+
+def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:
+    from super_advanced_agents.errors import InvalidInputError
+
+    found: dict[str, JSONValue] = {}
+    for argument in arguments or ():
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise InvalidInputError(f"{argument[:80]!r} is no argument of a job", hint="write NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:  # a text
+            found[name] = value
+    return found
+
+
+def _follow(opened: Jobs | RemoteJobs, job_id: str, *, as_json: bool) -> None:
+    info = opened.get(job_id)
+    with bar(unit="done") as progress:
+        task = progress.add_task(info.kind, total=None) if progress else None
+        while not info.state.final:
+            if progress is not None and task is not None:
+                progress.update(task, completed=info.done or 0, total=info.total, description=info.note or info.kind)
+            time.sleep(_PAUSE_S)
+            info = opened.get(job_id)
+    if as_json:
+        print_json(_members(info))
+    else:
+        print_result(_line(info))
+        if info.result is not None:
+            print_result(json.dumps(info.result, ensure_ascii=False))
+    if info.state != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+def _line(info: JobInfo) -> str:
+    share = f"{100 * info.done / info.total:.0f} %" if info.done is not None and info.total else ""
+    left = f"{info.left_s:.0f} s left" if info.left_s is not None else ""
+    words = [info.id, f"{info.state:<9}", info.kind, share, left, one_line(info.error or info.note)]
+    return "  ".join(word for word in words if word)
+
+
+def _members(info: JobInfo | ScheduleInfo) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(info)
+
+
+def _show_schedules(found: list[ScheduleInfo], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"schedules": [_members(info) for info in found]})
+        return
+    for info in found:
+        state = "paused" if info.paused else "; ".join(_shown(at, info.zone) for at in info.next_at)
+        print_result(f"{info.name}  {info.cron}  {info.zone}  {info.kind}  {state}")
+
+
+def _shown(at: float, zone: str) -> str:
+    return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
