@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
         data_dir: the folder of all persistent data; the default store is in its `store` subfolder. Commands
             use `./saa-data` if it exists, else the user's data folder for this package.
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
+            `SAA_STORE_URL` is the same variable by another name.
         state: the URL of the PostgreSQL database of the catalog, the API keys and idempotent requests, which servers
             share; that of the store when None and it is PostgreSQL, else the data folder.
         models_dir: the folder of all models; the user's cache folder when None.
@@ -290,6 +292,8 @@ class Settings(BaseSettings):
                 cannot be read.
         """
         secrets = secrets_from_files(_SECRETS, prefix=PREFIX)
+        if (url := os.environ.get(_STORE_URL)) and f"{PREFIX}STORE" not in os.environ:
+            secrets.setdefault("store", url)
         arguments: dict[str, Any] = {**secrets, **{name: value for name, value in values.items() if value is not None}}
         try:
             return cls(**arguments)
@@ -328,6 +332,7 @@ class Settings(BaseSettings):
         return cls.load(**values | {"embedding_model": found[0], "embedding_precision": found[1]})
 
 
+_STORE_URL = "SAA_STORE_URL"
 _SECRETS = tuple(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
 
 
