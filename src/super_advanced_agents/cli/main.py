@@ -20,6 +20,7 @@ from super_advanced_agents.cli.commands.jobs import jobs
 from super_advanced_agents.cli.commands.keys import keys
 from super_advanced_agents.cli.commands.mcp import mcp
 from super_advanced_agents.cli.commands.memories import add, forget, list_
+from super_advanced_agents.cli.commands.migrating import migrate
 from super_advanced_agents.cli.commands.models import pull
 from super_advanced_agents.cli.commands.reembedding import reembed
 from super_advanced_agents.cli.commands.saving import backup, restore
@@ -86,6 +87,7 @@ for _name, _command in (
     ("export", export),
     ("backup", backup),
     ("restore", restore),
+    ("migrate", migrate),
     ("reembed", reembed),
     ("serve", serve),
     ("worker", worker),

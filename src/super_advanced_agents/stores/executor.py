@@ -82,6 +82,10 @@ class RequestExecutor(Resource, ABC):
         # An engine that cannot list them leaves this as it is.
         return None
 
+    async def _atenants(self) -> list[str] | None:
+        # An engine that cannot list them leaves this as it is.
+        return None
+
     async def _abounds(self) -> Bounds:
         # A client of a remote store overrides this, to ask its server.
         dim = self.dim
@@ -156,6 +160,15 @@ class RequestExecutor(Resource, ABC):
         """
         self._check_open()
         return await self._anamespaces("", limit)
+
+    async def atenants(self) -> list[str] | None:
+        """Return the names of the tenants that have records, sorted.
+
+        Returns:
+            The names, or None when they are unknown, as they are for a remote store and for the view of one tenant.
+        """
+        self._check_open()
+        return await self._atenants()
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
         self._check_open()

@@ -129,6 +129,11 @@ class CollectionStore(VectorStore):
         del tenant  # a collection belongs to one tenant
         return self._collections.version(self._entry, namespace)
 
+    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
+        del tenant
+        async with self._collections.using(self._tenant, self._entry) as store:
+            return await store.anamespaces(limit=limit)
+
     async def _execute(self, request: Request[R]) -> R:
         async with self._collections.using(self._tenant, self._entry) as store:
             result = await store.aexecute(request)

@@ -1,0 +1,21 @@
+"""Moving of all records of one store to another, while the first one is used.
+
+Exports to files, and their import (`stores.transfer`), do not belong here.
+"""
+
+from super_advanced_agents.stores.migration.journal import Journal
+from super_advanced_agents.stores.migration.migrating import Moved, StoreMigration
+from super_advanced_agents.stores.migration.records import EngineRecords, FolderRecords, Records
+from super_advanced_agents.stores.migration.tally import Scope, Tally, digest_of
+
+__all__ = [
+    "EngineRecords",
+    "FolderRecords",
+    "Journal",
+    "Moved",
+    "Records",
+    "Scope",
+    "StoreMigration",
+    "Tally",
+    "digest_of",
+]

@@ -1,0 +1,75 @@
+"""Counts and checksums of records, by which two stores are compared in any order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from super_advanced_agents.types import Record
+
+_BITS = 128
+
+
+class Scope(NamedTuple):
+    """Name a namespace of one tenant."""
+
+    tenant: str
+    namespace: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Count records, and add up their digests: a checksum that does not depend on their order.
+
+    Attributes:
+        count: the number of records.
+        checksum: the sum of their digests, modulo 2^128.
+        models: the embedding models of their vectors.
+    """
+
+    count: int = 0
+    checksum: int = 0
+    models: set[str] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        """Count a record."""
+        self.count += 1
+        self.checksum = (self.checksum + digest_of(record)) % (1 << _BITS)
+        if record.model_id is not None:
+            self.models.add(record.model_id)
+
+    def __str__(self) -> str:
+        return f"{self.checksum:032x}"
+
+
+def digest_of(record: Record) -> int:
+    """Return the digest of everything in a record: uid, text, metadata, times and vector as stored."""
+    fields = [
+        *(record.uid, record.metadata, record.model_id, record.source, record.session, record.place),
+        *(record.created_at, record.updated_at, record.expires_at, record.priority),
+    ]
+    encoded = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    digest = blake2b(encoded, digest_size=_BITS // 8)
+    digest.update(np.ascontiguousarray(record.vector, dtype="<f4").tobytes())
+    return int.from_bytes(digest.digest(), "big")
+
+
+def tally(pages: Iterable[tuple[str, list[Record]]], tallies: defaultdict[Scope, Tally]) -> None:
+    """Count the records of pages, each of one tenant; what has expired is left out.
+
+    Args:
+        pages: tenants and their records.
+        tallies: the counts by tenant and namespace, which are added to.
+    """
+    now = time.time()
+    for tenant, records in pages:
+        for record in records:
+            if record.expires_at is None or record.expires_at > now:
+                tallies[Scope(tenant, record.namespace)].add(record)

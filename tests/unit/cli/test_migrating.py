@@ -1,0 +1,136 @@
+"""Test that `saa migrate` moves everything to another store, and says what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.migration import FolderRecords
+from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.collection_pool import Collections
+from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
+from super_advanced_agents.types import CollectionInfo
+
+DIM = 8
+
+
+def _fill(store, tenant, namespace, count, *, first=0, model="m", **options):
+    numbers = range(first, first + count)
+    rng = np.random.default_rng(count)
+    return tenant_view(store, tenant).add_batch(
+        rng.standard_normal((count, DIM)),
+        [{"text": f"text {n} of {tenant}", "n": n, "deep": {"list": [1, 1.5, None, "ü"]}} for n in numbers],
+        [f"u{n:05}" for n in numbers],
+        namespace=namespace,
+        model_id=model,
+        **options,
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Make a data folder with two tenants, a conversation, what expires, a collection, and settings of an agent."""
+    data_dir = tmp_path / "source"
+    with FAISSVectorStore(DIM, data_dir / "store") as store:
+        _fill(store, "default", "guide", 900, sessions=[f"s{n % 7}" for n in range(900)])
+        _fill(store, "default", "other", 3, model=None, expires_in_s=[None, 3_600, None], priorities=[1, None, 0.5])
+        _fill(store, "acme", "guide", 20, sources=[f"{n}.md" for n in range(20)])
+        tenant_view(store, "default").delete(["u00003"], namespace="guide")
+        tenant_view(store, "default").update("u00004", {"n": None, "new": True}, namespace="guide")
+    limits = {"max_collections": 10, "max_agents": 10}
+    with (
+        Catalog(data_dir / "server" / "catalog.db", Declared(), **limits) as catalog,
+        Collections(catalog, data_dir / "collections", max_open=2) as collections,
+    ):
+        asyncio.run(catalog.aput_agent("acme", "clerk", AgentSettings(description="knows files"), updated_at=5.0))
+        info = CollectionInfo(name="shoes", dim=2, metric="dot", index="flat", storage="fp32", created_at=7.0)
+        collections.create("acme", info, exist_ok=False)
+        entry = catalog.collection("acme", "shoes")
+        with FAISSVectorStore(2, data_dir / "collections" / entry.id, metric="dot", index="flat") as shoes:
+            shoes.add_batch([[1, 2], [3, 4]], [{"price": 1}, {}], ["a", "b"])
+    return data_dir
+
+
+def _tallies(folder):
+    return asyncio.run(FolderRecords(folder).tallies(lambda _: None))
+
+
+def test_migrate_moves_everything_and_a_second_run_changes_nothing(saa, source, tmp_path):
+    """Each namespace of each tenant is equal, by count and checksum; the source is as it was."""
+    before, target = _tallies(source / "store"), tmp_path / "target"
+    arguments = ("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{target}")
+    report = saa.json(*arguments)
+    assert report["equal"]
+    assert (report["records"], report["copied"], report["deleted"]) == (924, 924, 0)
+    assert (report["agents"], report["collections"], report["models"]) == (1, 1, ["m"])
+    assert _tallies(target / "store") == before == _tallies(source / "store")
+    assert {tuple(each.values())[:4] for each in report["namespaces"]} == {
+        ("default", None, "guide", 899),
+        ("default", None, "other", 3),
+        ("acme", None, "guide", 20),
+        ("acme", "shoes", "default", 2),
+    }
+    again = saa.json(*arguments)
+    assert (again["equal"], again["records"], again["copied"], again["deleted"]) == (True, 924, 0, 0)
+    exports = [json.loads(line) for line in saa("export", "-", "--data-dir", target).stdout.splitlines()]
+    [agent] = [line for line in exports if line.get("kind") == "agent"]
+    assert (agent["settings"]["description"], agent["updated_at"]) == ("knows files", 5.0)
+    [collection] = [line for line in exports if line.get("kind") == "collection"]
+    assert (collection["metric"], collection["created_at"]) == ("dot", 7.0)
+
+
+def test_migrate_catches_up_with_what_was_written_since(saa, source, tmp_path):
+    """New, changed and deleted records, new collections and settings."""
+    arguments = ("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{tmp_path / 'target'}")
+    saa(*arguments)
+    with FAISSVectorStore(DIM, source / "store") as store:
+        _fill(store, "new", "fresh", 5)
+        view = tenant_view(store, "default")
+        view.update("u00010", {"text": "another text"}, namespace="guide")
+        view.delete([f"u{n:05}" for n in range(20, 30)], namespace="guide")
+    report = saa.json(*arguments)
+    assert (report["equal"], report["records"], report["copied"], report["deleted"]) == (True, 919, 6, 10)
+    assert _tallies(source / "store") == _tallies(tmp_path / "target" / "store")
+
+
+def test_migrate_repairs_a_target_that_was_changed(saa, source, tmp_path):
+    """What differs is written again, and what the source does not have is deleted."""
+    target = tmp_path / "target"
+    arguments = ("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{target}")
+    saa(*arguments)
+    with FAISSVectorStore(DIM, target / "store") as store:
+        _fill(store, "stranger", "guide", 5)
+        view = tenant_view(store, "acme")
+        view.update("u00001", {"n": 17}, namespace="guide")
+        view.delete(["u00002"], namespace="guide")
+    report = saa.json(*arguments)
+    assert (report["equal"], report["copied"], report["deleted"]) == (True, 2, 5)
+    assert _tallies(source / "store") == _tallies(target / "store")
+
+
+def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source, tmp_path):
+    """One sentence, and the next step."""
+    filled, wide = tmp_path / "filled", tmp_path / "wide"
+    with FAISSVectorStore(DIM, filled / "store") as store:
+        _fill(store, "default", "guide", 1)
+    with FAISSVectorStore(DIM + 1, wide / "store"):
+        pass
+    before = _tallies(filled / "store")
+    for source_url, target_url, message, code in (
+        (f"faiss:{tmp_path / 'none'}", f"faiss:{tmp_path / 'target'}", "there is no store", 1),
+        (f"faiss:{source}", f"faiss:{source}", "one store", 2),
+        (f"faiss:{source}", f"faiss:{filled}", "has records already", 1),
+        (f"faiss:{source}", f"faiss:{wide}", f"vectors of {DIM + 1} numbers", 2),
+        (f"faiss:{source}", "nothing://x", "no store has a URL", 2),
+        ("http://127.0.0.1:9", f"faiss:{tmp_path / 'target'}", "cannot be read", 2),
+    ):
+        result = saa("migrate", "--from", source_url, "--to", target_url, code=code)
+        assert message in result.stderr
+        assert "Hint:" in result.stderr
+    assert _tallies(filled / "store") == before
+    assert not (tmp_path / "target").exists()
