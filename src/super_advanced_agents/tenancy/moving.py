@@ -1,4 +1,4 @@
-"""Moving of everything that tenants have to another store: memories, collections and settings of agents."""
+"""Moving of all that tenants have to another store: memories, collections and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.local import has_store, open_local_store, upgrade_if_older
-from super_advanced_agents.stores.migration import EngineRecords, FolderRecords, Journal, Moved, Records, StoreMigration
+from super_advanced_agents.stores.migration import (
+    EngineRecords,
+    FolderRecords,
+    Journal,
+    Moved,
+    Records,
+    StoreMigration,
+    open_existing,
+)
 from super_advanced_agents.stores.opening import folder_of, open_store
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.tenancy.catalog import Catalog
@@ -51,7 +59,7 @@ class Migration:
     """Move what all tenants have from one store to another, while the first one is used.
 
     Args:
-        source: the URL of the store to read: `faiss:DIR`, `postgresql://...` or `milvus://...`.
+        source: the URL of the store to read; the folder of a local store may be that of a data folder, too.
         target: the URL of the store to write to, which must be empty or have been begun by the same migration.
         state_dir: the folder of the notes of progress.
         on_step: called with a step's name and the expected number of records, or None.
@@ -180,7 +188,9 @@ class _Target:
 def _open_source(url: str, stack: ExitStack) -> _Source:
     folder = folder_of(url)
     if folder is None:
-        raise ConfigurationError("this engine cannot be read yet", hint="name a folder: --from faiss:DIR")
+        existing = open_existing(url)
+        stack.enter_context(existing.store)
+        return _Source(records=EngineRecords(existing.store, existing.metric), folder=None, data_dir=None)
     data_dir = folder if has_store(folder / STORE_FOLDER) else None
     store = folder / STORE_FOLDER if data_dir else folder
     upgrade_if_older(store) if has_store(store) else None

@@ -127,7 +127,7 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
         (f"faiss:{source}", f"faiss:{filled}", "has records already", 1),
         (f"faiss:{source}", f"faiss:{wide}", f"vectors of {DIM + 1} numbers", 2),
         (f"faiss:{source}", "nothing://x", "no store has a URL", 2),
-        ("http://127.0.0.1:9", f"faiss:{tmp_path / 'target'}", "cannot be read", 2),
+        ("http://127.0.0.1:9", f"faiss:{tmp_path / 'target'}", "cannot be moved", 2),
     ):
         result = saa("migrate", "--from", source_url, "--to", target_url, code=code)
         assert message in result.stderr

@@ -41,7 +41,7 @@ def migrate(
     data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
-    """Move memories, collections and settings of all tenants to another engine, and compare both.
+    """Move memories, collections and settings of all tenants to another store; compare both.
 
     The source may be used meanwhile, and is not changed. The same command goes on after an interruption, and catches up
     with what was written since. To switch: stop the servers that write to the source, run the command once more, and

@@ -3,6 +3,7 @@
 Exports to files, and their import (`stores.transfer`), do not belong here.
 """
 
+from super_advanced_agents.stores.migration.existing import open_existing
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.migrating import Moved, StoreMigration
 from super_advanced_agents.stores.migration.records import EngineRecords, FolderRecords, Records
@@ -18,4 +19,5 @@ __all__ = [
     "StoreMigration",
     "Tally",
     "digest_of",
+    "open_existing",
 ]

@@ -177,7 +177,7 @@ async def _tasks() -> AsyncGenerator[asyncio.TaskGroup, None]:
 async def _differences(
     source: AsyncGenerator[list[Record], None], target: AsyncGenerator[list[Record], None]
 ) -> AsyncGenerator[tuple[Record | None, str], None]:
-    """Yield the records of the source that the target lacks or has otherwise, and uids it has alone.
+    """Yield records that the target lacks or has otherwise, and None with uids only it has.
 
     Both are in the order of their uids. What expires in this moment is no difference.
     """

@@ -28,7 +28,7 @@ _NAMESPACES = 10_000_000
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 
 Mark = list[Any]
-"""The position in a store up to which its records were copied, as JSON; empty at the beginning."""
+"""A position in a store, up to which its records were copied, as JSON; empty at first."""
 
 
 class Page(NamedTuple):
@@ -50,7 +50,7 @@ class Records(Protocol):
     metric: str
 
     def pages(self, mark: Mark) -> AsyncGenerator[Page, None]:
-        """Yield the records behind a position; at the end of a store that is written to, those written since."""
+        """Yield the records behind a position, page by page."""
 
     async def tallies(self, on_records: Callable[[int], None]) -> dict[Scope, Tally]:
         """Return the count and the checksum of each namespace that has records."""

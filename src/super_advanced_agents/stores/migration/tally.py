@@ -50,7 +50,7 @@ class Tally:
 
 
 def digest_of(record: Record) -> int:
-    """Return the digest of everything in a record: uid, text, metadata, times and vector as stored."""
+    """Return the digest of a record: of its uid, text, metadata, times, vector and the rest."""
     fields = [
         *(record.uid, record.metadata, record.model_id, record.source, record.session, record.place),
         *(record.created_at, record.updated_at, record.expires_at, record.priority),

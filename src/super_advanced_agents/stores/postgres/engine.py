@@ -125,6 +125,10 @@ class Engine:
         """Return a number that changes with each write to a namespace, by any process."""
         return await self._read(lambda c, _: self._reader.version(c, tenant, namespace))
 
+    async def tenants(self) -> list[str]:
+        """Return the names of the tenants that have records; the default tenant's is empty."""
+        return await self._read(lambda c, _: self._reader.tenants(c))
+
     async def stats(self) -> dict[str, JSONValue]:
         """Return the sizes of the store."""
         return await self._read(lambda c, _: self._reader.stats(c))

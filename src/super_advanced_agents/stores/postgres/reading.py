@@ -79,6 +79,10 @@ class Reader:
             FROM {{schema}}.scopes s JOIN {{schema}}.tenants t ON t.id = s.tenant
             WHERE t.name = %s AND (%s::text IS NULL OR s.namespace = %s)"""  # noqa: S608
         )
+        self._tenants = sql(
+            f"""SELECT t.name FROM {{schema}}.tenants t WHERE EXISTS (SELECT 1 FROM {{schema}}.scopes s
+            JOIN {{schema}}.records r ON r.scope = s.id WHERE s.tenant = t.id AND {LIVE}) ORDER BY t.name"""  # noqa: S608
+        )
         self._models = sql(
             "SELECT model, count(*) FROM {schema}.scopes WHERE model IS NOT NULL AND rows > 0 GROUP BY model"
         )
@@ -197,6 +201,14 @@ class Reader:
         row = await cursor.fetchone()
         assert row is not None
         return hash(tuple(row))
+
+    async def tenants(self, connection: Connection) -> list[str]:
+        """Return the names of the tenants that have unexpired records, sorted.
+
+        The name of the default tenant is empty.
+        """
+        cursor = await connection.execute(self._tenants)
+        return [name for (name,) in await cursor.fetchall()]
 
     async def stats(self, connection: Connection) -> dict[str, JSONValue]:
         """Return the sizes of the store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import psycopg
 
@@ -132,6 +133,28 @@ async def open_schema(database: Database, settings: StoreSettings) -> VectorCode
                 hint=f"open it with {name}={stored.get(name)}, or use another schema with ?schema=NAME",
             )
     return VectorCodec(settings.storage, oid)
+
+
+async def settings_in(database: Database) -> StoreSettings | None:
+    """Return the settings of the store in a database's schema; None if there is none.
+
+    Raises:
+        EngineUnavailableError: the database cannot be reached.
+        ConfigurationError: the password is wrong.
+    """
+
+    async def read(connection: Connection) -> dict[str, str]:
+        try:
+            return await _settings(connection, database)
+        except psycopg.errors.UndefinedTable:
+            return {}
+
+    stored = await database.read(read)
+    if not stored.keys() >= {"dim", "metric", "storage"}:
+        return None
+    return StoreSettings(
+        dim=int(stored["dim"]), metric=cast("Metric", stored["metric"]), storage=cast("PgStorage", stored["storage"])
+    )
 
 
 def _steps(settings: StoreSettings) -> MigrationSteps:

@@ -83,7 +83,7 @@ class PgVectorStore(VectorStore):
             raise ConfigurationError(f"graph_rows must be a positive integer or None, not {graph_rows!r}")
         self._dim, self._metric, self._storage = dim, metric, storage
         self._graph_rows = graph_rows
-        self._load_driver()
+        self.load_driver()
         from super_advanced_agents._runtime.postgres import Database, PostgresAddress
 
         self._database = Database(PostgresAddress.parse(url), connections=connections)
@@ -92,7 +92,8 @@ class PgVectorStore(VectorStore):
         super().__init__()
 
     @staticmethod
-    def _load_driver() -> None:
+    def load_driver() -> None:
+        """Raise `ConfigurationError` if psycopg is not installed."""
         try:
             import_module(_ENGINE)
         except ImportError as exc:
@@ -163,6 +164,9 @@ class PgVectorStore(VectorStore):
 
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         return await (await self._opened()).namespaces(tenant, limit)
+
+    async def _atenants(self) -> list[str]:
+        return sorted(name or DEFAULT_TENANT for name in await (await self._opened()).tenants())
 
     async def _stats(self) -> dict[str, JSONValue]:
         own: dict[str, JSONValue] = {
