@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from super_advanced_agents.tenancy.moving import Migration
+from super_advanced_agents.tenancy.migration import Migration
 
 
 def main() -> None:

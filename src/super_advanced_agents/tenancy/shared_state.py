@@ -153,6 +153,11 @@ def state_url(settings: Settings) -> str | None:
     return url if url.partition(":")[0].lower() in _SCHEMES else None
 
 
+def is_shared(url: str) -> bool:
+    """Return whether the store of a URL holds the catalog, too, which servers share then."""
+    return url.partition(":")[0].lower() in _SCHEMES
+
+
 def shared_state(settings: Settings) -> SharedState | None:
     """Return the database of `state_url`, not open yet; None for the data folder."""
     url = state_url(settings)

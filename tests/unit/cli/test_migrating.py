@@ -11,7 +11,7 @@ import pytest
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.migration import FolderRecords
 from super_advanced_agents.stores.tenant_view import tenant_view
-from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.catalog import SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
 from super_advanced_agents.types import CollectionInfo
@@ -44,7 +44,7 @@ def source(tmp_path):
         tenant_view(store, "default").update("u00004", {"n": None, "new": True}, namespace="guide")
     limits = {"max_collections": 10, "max_agents": 10}
     with (
-        Catalog(data_dir / "server" / "catalog.db", Declared(), **limits) as catalog,
+        SQLiteCatalog(data_dir / "server" / "catalog.db", Declared(), **limits) as catalog,
         Collections(catalog, data_dir / "collections", max_open=2) as collections,
     ):
         asyncio.run(catalog.aput_agent("acme", "clerk", AgentSettings(description="knows files"), updated_at=5.0))
@@ -133,4 +133,32 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
         assert message in result.stderr
         assert "Hint:" in result.stderr
     assert _tallies(filled / "store") == before
+    assert not (tmp_path / "target").exists()
+
+
+def test_migrate_to_postgresql_and_back_gives_an_equal_data_folder(saa, source, tmp_path, postgres_schema_url):
+    """Memories, collections and settings of all tenants; what was written meanwhile is caught up with."""
+    there = saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)
+    assert (there["equal"], there["records"], there["collections"], there["agents"]) == (True, 924, 1, 1)
+    with FAISSVectorStore(DIM, source / "store") as store:
+        _fill(store, "new", "fresh", 5)
+        tenant_view(store, "default").delete(["u00020"], namespace="guide")
+    again = saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)
+    assert (again["equal"], again["copied"], again["deleted"]) == (True, 5, 1)
+    back = tmp_path / "back"
+    home = saa.json("migrate", "--from", postgres_schema_url, "--to", f"faiss:{back}")
+    assert (home["equal"], home["collections"], home["agents"]) == (True, 1, 1)
+    assert _tallies(source / "store") == _tallies(back / "store")
+    assert home["namespaces"] == again["namespaces"]
+
+
+def test_migrate_out_of_postgresql_needs_a_store_there(saa, tmp_path, postgres_schema_url):
+    """An empty schema, and a server that cannot be reached, are told in one sentence."""
+    for url, message in (
+        (postgres_schema_url, "there is no store in the schema"),
+        ("postgresql://nobody@127.0.0.1:9/none", "127.0.0.1:9"),
+    ):
+        result = saa("migrate", "--from", url, "--to", f"faiss:{tmp_path / 'target'}", code=1)
+        assert message in result.stderr
+        assert "Hint:" in result.stderr
     assert not (tmp_path / "target").exists()

@@ -16,7 +16,7 @@ from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import FAILED, print_json, print_note, print_result, report_errors
 
 if TYPE_CHECKING:
-    from super_advanced_agents.tenancy.moving import Migrated, Migration
+    from super_advanced_agents.tenancy.migration import Migrated, Migration
 
 _MAX_LISTED = 1_000
 _RATE_S = 0.5
@@ -49,7 +49,7 @@ def migrate(
 
     A folder is a data folder, or that of a store alone. Passwords: in SAA_MIGRATE_FROM and SAA_MIGRATE_TO, ~/.pgpass.
     """
-    from super_advanced_agents.tenancy.moving import Migration
+    from super_advanced_agents.tenancy.migration import Migration
 
     with _progress() as (on_step, on_records):
         migration = Migration(source, target, data_dir / "migrations", on_step=on_step, on_records=on_records)
@@ -137,7 +137,7 @@ def _namespaces(migrated: Migrated) -> list[dict[str, object]]:
     for name, part in migrated.parts.items():
         collection = None if name == "memories" else name.partition("/")[2]
         differing = set(part.differing)
-        for scope, tally in part.tallies.items():
+        for scope, tally in sorted(part.tallies.items(), key=lambda each: each[0]):
             tenant = scope.tenant if collection is None else name.partition("/")[0]
             members = {"tenant": tenant, "collection": collection, "namespace": scope.namespace}
             listed.append({**members, "records": tally.count, "checksum": str(tally), "equal": scope not in differing})

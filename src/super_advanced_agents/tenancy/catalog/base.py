@@ -107,6 +107,16 @@ class Catalog(Resource, ABC):
         Its folder is recorded for removal. The deletion is durable on return.
         """
 
+    def rows(self) -> CatalogRows:
+        """Return the collections, and the stored settings of agents, of all tenants."""
+        with self._lock:
+            return CatalogRows(
+                collections={
+                    (tenant, name): entry for tenant, of in self._entries.items() for name, entry in of.items()
+                },
+                agents={(tenant, name): agent for tenant, of in self._agents.items() for name, agent in of.items()},
+            )
+
     def has_agent(self, tenant: str, name: str) -> bool:
         """Return whether an agent has settings of its own, from the configuration file or the API."""
         return (tenant, name) in self._declared.agents or self._has_stored(tenant, name)
