@@ -15,6 +15,7 @@ _PYTHON = _ROOT / ".venv-milvus" / "bin" / "python"
 _READY_S = 120.0
 _supervisors: list[subprocess.Popen[bytes]] = []
 """Kept, as they outlive their objects."""
+_urls: dict[Path, str] = {}
 
 
 def shared_server(run_id: str) -> str:
@@ -33,6 +34,15 @@ def own_server(*options: str) -> str:
     It ends with this process.
     """
     return _server(Path(tempfile.gettempdir()) / f"saa-milvus-{uuid4().hex}", *options)
+
+
+def stop_own_server(url: str) -> None:
+    """Stop a server of `own_server`, as a crash would."""
+    [folder] = [folder for folder, known in _urls.items() if known == url]
+    (folder / "clients" / str(os.getpid())).unlink()
+    deadline = time.monotonic() + _READY_S
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _server(folder: Path, *options: str) -> str:
@@ -58,4 +68,5 @@ def _server(folder: Path, *options: str) -> str:
         if time.monotonic() > deadline or not folder.exists():
             raise RuntimeError(f"the Milvus server for tests did not start: run {_PYTHON} {command} by hand")
         time.sleep(0.05)
-    return (folder / "url").read_text(encoding="utf-8")
+    _urls[folder] = (folder / "url").read_text(encoding="utf-8")
+    return _urls[folder]

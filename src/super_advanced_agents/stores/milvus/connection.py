@@ -254,13 +254,13 @@ def version_of(text: str) -> tuple[int, ...]:
 
 def _mapped(exc: BaseException, address: MilvusAddress, *, opening: bool) -> SuperAdvancedAgentsError:
     # Only words of this module reach the message: those of the server may repeat the values of a filter.
-    words = str(exc).lower()
+    words = f"{exc} {exc.__cause__ or ''}".lower()  # pymilvus says of a wrong password that it cannot connect
     code = getattr(exc, "code", None)
-    if "auth" in words or "unauthenticated" in words or "permission" in words or "privilege" in words:
+    if any(each in words for each in ("unauthenticated", "auth check", "permission deny", "privilege")):
         return ConfigurationError(
             f"{address.server} refused the credential", hint="check the user and password of the store's URL"
         )
-    if opening and "database not" in words:
+    if address.database and "database" in words and "not found" in words:
         return ConfigurationError(
             f"{address.server} has no database {address.database!r}", hint="create it, or leave the option out"
         )

@@ -116,7 +116,7 @@ class KeywordSearcher:
             if len(hits) >= k and sum(bounds[term] for term in terms[done:]) < hits[k - 1].score:
                 break
             taken = done + 1
-            while taken < len(terms) and sum(frequency("window", each) for each in terms[done:taken]) < 4 * k:
+            while taken < len(terms) and sum(frequency("window", each) for each in terms[done:taken]) < k:
                 taken += 1
             expression = self._with_terms(candidates, terms[done:taken], but_not=terms[:done])
             rows = self._table.rows(tenant, expression, [*_SCORED, *columns])
