@@ -73,18 +73,35 @@ def open_client(base_url: str, *, api_key: str | None, timeout: httpx2.Timeout, 
     import openai
 
     def set_headers(request: httpx2.Request) -> None:
-        # The client adds headers from its environment (organisation, project, headers of any name) and by itself.
-        for name in set(request.headers) - _SENT_HEADERS:
-            del request.headers[name]
-        if api_key is not None:
-            request.headers["authorization"] = f"Bearer {api_key}"
+        _set_headers(request, api_key)
 
     return openai.OpenAI(
-        api_key=api_key or "none",  # the client requires one; `set_headers` decides what is sent
+        api_key=api_key or "none",  # the client requires one; `_set_headers` decides what is sent
         base_url=base_url,
         timeout=timeout,
         max_retries=max_retries,
         http_client=new_client(httpx2.Client, base_url, timeout=timeout, event_hooks={"request": [set_headers]}),
+    )
+
+
+def open_async_client(base_url: str, *, api_key: str | None, timeout: httpx2.Timeout) -> openai.AsyncOpenAI:
+    """Create a client as `open_client` does, for an event loop; it sends a request once only.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that cannot be used.
+    """
+    import httpx2
+    import openai
+
+    async def set_headers(request: httpx2.Request) -> None:
+        _set_headers(request, api_key)
+
+    return openai.AsyncOpenAI(
+        api_key=api_key or "none",
+        base_url=base_url,
+        timeout=timeout,
+        max_retries=0,
+        http_client=new_client(httpx2.AsyncClient, base_url, timeout=timeout, event_hooks={"request": [set_headers]}),
     )
 
 
@@ -164,6 +181,14 @@ def retry_after_s(error: openai.APIStatusError) -> float:
     except ValueError:
         return _DEFAULT_RETRY_AFTER_S
     return seconds if 0 <= seconds < _MAX_RETRY_AFTER_S else _DEFAULT_RETRY_AFTER_S
+
+
+def _set_headers(request: httpx2.Request, api_key: str | None) -> None:
+    # The client adds headers from its environment (organisation, project, headers of any name) and by itself.
+    for name in set(request.headers) - _SENT_HEADERS:
+        del request.headers[name]
+    if api_key is not None:
+        request.headers["authorization"] = f"Bearer {api_key}"
 
 
 def _message_in(body: object) -> str:

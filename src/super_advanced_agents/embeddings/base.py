@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from super_advanced_agents._runtime.server_pool import ServerStatus
 from super_advanced_agents.types import Matrix
 
 
@@ -93,6 +94,10 @@ class EmbeddingEngine(ABC):
         """
         del tokens
         return None
+
+    def server_status(self) -> list[ServerStatus]:
+        """Return the state of each server; an empty list for an engine of one or none."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -106,9 +106,9 @@ class OpenAIEngine(EmbeddingEngine):
             EmbeddingError: the server cannot be reached, failed, refused the key, or sent an unusable response.
         """
         assert self._client is not None
-        with self._translate_errors(texts):
+        with self.translated_errors(texts):
             response = self._client.embeddings.create(model=self._model, input=list(texts), encoding_format="float")
-        matrix = self._to_matrix(response, len(texts))
+        matrix = self.to_matrix(response, len(texts), self._dim)
         self._dim = matrix.shape[1]
         return matrix
 
@@ -117,7 +117,12 @@ class OpenAIEngine(EmbeddingEngine):
         if self._client is not None:
             self._client.close()
 
-    def _to_matrix(self, response: CreateEmbeddingResponse, n: int) -> Matrix:
+    def to_matrix(self, response: CreateEmbeddingResponse, n: int, dim: int | None) -> Matrix:
+        """Return the vectors of a response to a request with `n` texts, in order, as unit vectors.
+
+        Raises:
+            EmbeddingError: they are not `n` vectors, or have another length than `dim`.
+        """
         try:
             rows = {item.index: item.embedding for item in response.data}
             matrix = np.array([rows[i] for i in range(n)], np.float32)
@@ -125,10 +130,8 @@ class OpenAIEngine(EmbeddingEngine):
             raise EmbeddingError(f"{self._base_url!r} did not return one embedding per text") from exc
         if matrix.ndim != 2 or matrix.shape[1] == 0 or len(response.data) != n:
             raise EmbeddingError(f"{self._base_url!r} did not return one embedding per text")
-        if self._dim is not None and matrix.shape[1] != self._dim:
-            raise EmbeddingError(
-                f"{self._base_url!r} returned vectors of {matrix.shape[1]} numbers instead of {self._dim}"
-            )
+        if dim is not None and matrix.shape[1] != dim:
+            raise EmbeddingError(f"{self._base_url!r} returned vectors of {matrix.shape[1]} numbers instead of {dim}")
         norms = np.linalg.norm(matrix, axis=1, keepdims=True)
         if not np.all(np.isfinite(norms)) or not np.all(norms):
             raise EmbeddingError(f"{self._base_url!r} returned a zero or non-finite vector")
@@ -136,7 +139,8 @@ class OpenAIEngine(EmbeddingEngine):
         return unit
 
     @contextmanager
-    def _translate_errors(self, texts: Sequence[str]) -> Iterator[None]:
+    def translated_errors(self, texts: Sequence[str]) -> Iterator[None]:
+        """Enter a context that maps the client's errors to those of `run`."""
         import openai
 
         server = f"the embedding server {self._base_url!r}"

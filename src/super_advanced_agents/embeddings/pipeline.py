@@ -13,6 +13,7 @@ import numpy as np
 from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.server_pool import ServerStatus
 from super_advanced_agents._runtime.shares import current_share
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
@@ -20,7 +21,7 @@ from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.embeddings.cache_snapshot import CacheSaver
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
-from super_advanced_agents.embeddings.openai import OpenAIEngine
+from super_advanced_agents.embeddings.openai_servers import server_engine
 from super_advanced_agents.embeddings.planning import Planner, Work
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
 from super_advanced_agents.models import MODELS, Precision
@@ -44,8 +45,9 @@ class EmbeddingPipeline(Resource):
     Args:
         model: a known model, a folder with `model.onnx` and `tokenizer.json`, or a server's name of a model.
         precision: `"int8"` or `"fp32"`, for known models.
-        base_url: the URL of an OpenAI-compatible server, such as `"http://127.0.0.1:8080/v1"`.
-        api_key: the key for that server.
+        base_url: the URL of an OpenAI-compatible server, such as `"http://127.0.0.1:8080/v1"`, or a list of the URLs of
+            several servers of the model, over which requests are spread.
+        api_key: the key for that server; with several servers, one for all of them or a list with one for each.
         engine: any other engine, such as `SentenceTransformersEngine("...")`; `model` is ignored then.
         models_dir: the folder of all models; `models.default_models_dir()` when None.
         pull: download missing model files at first use; when False, the first use raises `ModelNotFoundError` instead.
@@ -70,8 +72,8 @@ class EmbeddingPipeline(Resource):
         model: str | Path = DEFAULT_EMBEDDING_MODEL,
         *,
         precision: Precision = "int8",
-        base_url: str | None = None,
-        api_key: str | None = None,
+        base_url: str | Sequence[str] | None = None,
+        api_key: str | Sequence[str | None] | None = None,
         engine: EmbeddingEngine | None = None,
         models_dir: str | Path | None = None,
         pull: bool = True,
@@ -92,7 +94,7 @@ class EmbeddingPipeline(Resource):
         if engine is not None:
             self._engine = engine
         elif base_url is not None:
-            self._engine = OpenAIEngine(str(model), base_url=base_url, api_key=api_key, timeout_s=timeout_s, dim=dim)
+            self._engine = server_engine(str(model), base_url, api_key, timeout_s=timeout_s, dim=dim)
         elif _is_folder(model):
             self._engine = OnnxFolderEngine(model, threads=threads)
         else:
@@ -261,6 +263,10 @@ class EmbeddingPipeline(Resource):
         with self._counters_lock:
             counts = {"texts": self._texts, "batches": self._batches}
         return {**counts, "queued_texts": self._batcher.queued_cost, **self._cache.stats()}
+
+    def server_status(self) -> list[ServerStatus]:
+        """Return the state of each of several servers; an empty list for one or none."""
+        return self._engine.server_status()
 
     def _release(self) -> None:
         self._batcher.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from super_advanced_agents._runtime.server_pool import ServerStatus
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import ChatMessage
 
@@ -139,6 +140,10 @@ class GenerationEngine(ABC):
             InvalidInputError: the prompt is longer than the model's context.
             GenerationError: the engine failed.
         """
+
+    def server_status(self) -> list[ServerStatus]:
+        """Return the state of each server; an empty list for an engine of one or none."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -12,6 +12,7 @@ from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.metering import meter_prompt
+from super_advanced_agents._runtime.server_pool import ServerStatus
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
@@ -25,7 +26,7 @@ from super_advanced_agents.generation.base import (
 )
 from super_advanced_agents.generation.job import Job, appender
 from super_advanced_agents.generation.llamacpp import LlamaCppEngine
-from super_advanced_agents.generation.openai import OpenAIEngine
+from super_advanced_agents.generation.openai_servers import count_of, server_engine
 from super_advanced_agents.telemetry import get_logger, histogram, stage, timed
 from super_advanced_agents.types import ChatMessage
 
@@ -33,8 +34,7 @@ _log = get_logger("generation")
 
 _STREAM_PIECES = 64
 _DRAIN_S = 5.0
-_SLOTS, _SERVER_SLOTS = 2, 8
-"""The slots of a model in this process, each of which takes 45 MB, and of one on a server."""
+_SLOTS, _SERVER_SLOTS = 2, 8  # in this process, where each takes 45 MB, and on a server
 _RESERVED_SLOTS = 4
 """One slot of this many, and of fewer, is kept free of any single tenant's generations."""
 
@@ -53,20 +53,19 @@ class LLMGenerator(Resource):
 
     Args:
         model: a name of the registry, the path of a .gguf file, or with `base_url` the server's name of a model.
-        base_url: the URL of an OpenAI-compatible server (vLLM, llama-server, Ollama), such as
-            `"http://127.0.0.1:8080/v1"`.
-        api_key: the key for that server, if it requires one.
+        base_url: the URL of an OpenAI-compatible server, such as `"http://127.0.0.1:8080/v1"`, or a list of several.
+        api_key: the key for that server, if it requires one; of several, one for all or a list with one for each.
         models_dir: the folder of all models; the default folder when None.
         pull: download a missing known model at first use; when False, the first use raises `ModelNotFoundError`.
         slots: the number of concurrent generations; when None 2 with llama.cpp, where each takes memory (45 MB with
-            the default model), and 8 otherwise. On a server, one tenant gets at most three quarters of them, but one,
+            the default model), else 8 for each server. On a server, one tenant gets three quarters of them, but one,
             so that another one's first answer starts at once.
         context_tokens: the most prompt and new tokens of one generation together (llama.cpp only).
         max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`. Tenants of a server
             take turns, and the one that has the most waiting is refused first.
         threads: CPU threads for the model; as many as the process may use when None (llama.cpp only).
         timeout_s: the longest time in which a server may send nothing (`base_url` only).
-        max_retries: retries before the first token when a server is unreachable or busy (`base_url` only).
+        max_retries: retries before the first token when the server is unreachable or busy; several are tried in turn.
         engine: any other engine; the arguments above that configure an engine are ignored then.
 
     Raises:
@@ -77,8 +76,8 @@ class LLMGenerator(Resource):
         self,
         model: str | Path = DEFAULT_GENERATION_MODEL,
         *,
-        base_url: str | None = None,
-        api_key: str | None = None,
+        base_url: str | Sequence[str] | None = None,
+        api_key: str | Sequence[str | None] | None = None,
         models_dir: str | Path | None = None,
         pull: bool = True,
         slots: int | None = None,
@@ -90,7 +89,7 @@ class LLMGenerator(Resource):
         engine: GenerationEngine | None = None,
     ) -> None:
         if slots is None:
-            slots = _SLOTS if engine is None and base_url is None else _SERVER_SLOTS
+            slots = _SLOTS if engine is None and base_url is None else _SERVER_SLOTS * count_of(base_url)
         for name, value in (("slots", slots), ("context_tokens", context_tokens), ("max_queue", max_queue)):
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, not {value!r}")
@@ -99,9 +98,7 @@ class LLMGenerator(Resource):
         if engine is not None:
             self._engine = engine
         elif base_url is not None:
-            self._engine = OpenAIEngine(
-                str(model), base_url=base_url, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries
-            )
+            self._engine = server_engine(str(model), base_url, api_key, timeout_s=timeout_s, max_retries=max_retries)
         else:
             self._engine = LlamaCppEngine(
                 model,
@@ -158,6 +155,10 @@ class LLMGenerator(Resource):
                 "active": active,
                 "queued": len(self._jobs) - active,
             }
+
+    def server_status(self) -> list[ServerStatus]:
+        """Return the state of each of several servers; none for one."""
+        return self._engine.server_status()
 
     async def aload(self) -> None:
         """Load the model now instead of at the first use.

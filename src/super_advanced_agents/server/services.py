@@ -68,10 +68,19 @@ class Services:
     @property
     def degraded(self) -> list[str]:
         """The parts that work less well than they should, though requests are answered."""
-        if self.shared is None or self.shared.up:
-            return []
-        replicas = self.shared.replicas
-        return [f"Valkey does not answer: each of {replicas} replicas enforces its own share of the limits"]
+        degraded = []
+        if self.shared is not None and not self.shared.up:
+            replicas = self.shared.replicas
+            degraded.append(f"Valkey does not answer: each of {replicas} replicas enforces its own share of the limits")
+        embedding, generation = self.runtime.pipeline.server_status(), self.runtime.generator.server_status()
+        for kind, servers in (("embedding", embedding), ("generation", generation)):
+            down = [place for place, server in enumerate(servers, 1) if not server.up]
+            if down:  # by their places in the settings: anybody may ask, and addresses are not for everybody
+                numbers = ", ".join(map(str, down))
+                degraded.append(
+                    f"of {len(servers)} {kind} servers, number {numbers} failed and is left out for a while"
+                )
+        return degraded
 
     @property
     def storage_lost(self) -> bool:

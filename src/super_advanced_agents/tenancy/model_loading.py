@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -79,5 +80,5 @@ def language_model(settings: Settings, *, pull: bool = True) -> LLMGenerator:
     )
 
 
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+def _reveal(secrets: Sequence[SecretStr] | None) -> list[str | None] | None:
+    return None if secrets is None else [secret.get_secret_value() for secret in secrets]

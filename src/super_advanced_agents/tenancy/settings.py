@@ -21,6 +21,8 @@ from super_advanced_agents.config import (
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.tenancy.configuration.secret_files import secrets_from_files
 from super_advanced_agents.tenancy.configuration.values import (
+    OptionalList,
+    OptionalSecrets,
     Origins,
     Proxies,
     Queues,
@@ -55,14 +57,15 @@ class Settings(BaseSettings):
         embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`;
             `load_for_folder` takes the one of the data folder's memories when none is given.
         embedding_precision: the weights of registry models, `"int8"` or `"fp32"`.
-        embedding_base_url: the URL of an OpenAI-compatible server for embeddings; None to embed in this process.
-        embedding_api_key: the API key of that server.
+        embedding_base_url: the URL of an OpenAI-compatible server for embeddings, or of several with the same model
+            (docs/scaling.md); None to embed in this process.
+        embedding_api_key: the API key of that server; of several, one for all or one for each.
         embedding_dim: the dimension of that server's vectors; requested from the server when None.
         generation_model: a model of the registry, a .gguf file, or the model's name at `generation_base_url`.
-        generation_base_url: the URL of an OpenAI-compatible server for generation; None to generate in this process.
-        generation_api_key: the API key of that server.
+        generation_base_url: the URL or URLs of servers for generation, likewise; None to generate in this process.
+        generation_api_key: the API key of that server; of several, one for all or one for each.
         generation_slots: the number of answers that the language model generates concurrently; 2 in this process and 8
-            with `generation_base_url` when None. One tenant gets at most three quarters of them, and never all of two.
+            for each of `generation_base_url` when None. One tenant gets at most three quarters, and never all of two.
         config: the TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
         max_agents: the number of agents with settings that one tenant may have.
         max_collections: the number of collections that one tenant may have.
@@ -146,13 +149,13 @@ class Settings(BaseSettings):
 
     embedding_model: str = DEFAULT_EMBEDDING_MODEL
     embedding_precision: Literal["int8", "fp32"] = "int8"
-    embedding_base_url: str | None = None
-    embedding_api_key: SecretStr | None = None
+    embedding_base_url: OptionalList = None
+    embedding_api_key: OptionalSecrets = None
     embedding_dim: int | None = Field(default=None, ge=1, le=LIMITS.dim)
 
     generation_model: str = DEFAULT_GENERATION_MODEL
-    generation_base_url: str | None = None
-    generation_api_key: SecretStr | None = None
+    generation_base_url: OptionalList = None
+    generation_api_key: OptionalSecrets = None
     generation_slots: int | None = Field(default=None, ge=1, le=256)
 
     config: Path | None = None
@@ -333,7 +336,11 @@ class Settings(BaseSettings):
 
 
 _STORE_URL = "SAA_STORE_URL"
-_SECRETS = tuple(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
+_SECRETS = tuple(
+    name
+    for name, field in Settings.model_fields.items()
+    if {SecretStr, tuple[SecretStr, ...]} & set(get_args(field.annotation))
+)
 
 
 def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:

@@ -149,8 +149,8 @@ def embedding_model_names(settings: Settings) -> tuple[str, ...]:
     return _model_names(settings.embedding_model, settings.embedding_base_url)
 
 
-def _model_names(model: str, base_url: str | None) -> tuple[str, ...]:
+def _model_names(model: str, base_urls: Sequence[str] | None) -> tuple[str, ...]:
     last_part = Path(model).name
-    if base_url is not None:
+    if base_urls is not None:
         return model, last_part
     return (last_part.removesuffix(".gguf"),)  # clients must not learn the path of a local file

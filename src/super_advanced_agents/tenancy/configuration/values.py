@@ -7,12 +7,12 @@ import json
 import re
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 
 def _parse_list(value: object) -> object:
-    # an environment variable holds items separated by commas, or a JSON array
+    # an environment variable holds items separated by commas or line ends, or a JSON array
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -20,10 +20,12 @@ def _parse_list(value: object) -> object:
             return json.loads(value)
         except ValueError as exc:
             raise ValueError("a list must be texts separated by commas, or JSON") from exc
-    return [item.strip() for item in value.split(",") if item.strip()]
+    return [item.strip() for item in re.split(r"[,\n]", value) if item.strip()]
 
 
 TextList: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
+OptionalList: TypeAlias = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_parse_list)]
+OptionalSecrets: TypeAlias = Annotated[tuple[SecretStr, ...] | None, NoDecode, BeforeValidator(_parse_list)]
 
 _QUEUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 

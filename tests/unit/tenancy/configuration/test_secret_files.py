@@ -21,11 +21,15 @@ def secret_file(tmp_path, monkeypatch):
     return write
 
 
+def _keys(settings):
+    return [key.get_secret_value() for key in settings.generation_api_key]
+
+
 def test_secret_is_read_from_the_file_that_a_variable_names(secret_file):
     """Docker and Kubernetes mount secrets as files; editors end them with a newline."""
     secret_file(b"sk-secret\n")
     settings = Settings.load()
-    assert settings.generation_api_key.get_secret_value() == "sk-secret"
+    assert _keys(settings) == ["sk-secret"]
     assert "sk-secret" not in repr(settings)
 
 
@@ -39,9 +43,9 @@ def test_credential_of_systemd_is_read_and_a_variable_goes_before_it(tmp_path, m
     """`LoadCredential=saa_generation_api_key:/etc/saa/key` makes such a folder."""
     (tmp_path / "saa_generation_api_key").write_text("from systemd")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert Settings.load().generation_api_key.get_secret_value() == "from systemd"
+    assert _keys(Settings.load()) == ["from systemd"]
     monkeypatch.setenv("SAA_GENERATION_API_KEY", "from the environment")
-    assert Settings.load().generation_api_key.get_secret_value() == "from the environment"
+    assert _keys(Settings.load()) == ["from the environment"]
 
 
 def test_secret_given_twice_is_refused(secret_file, monkeypatch):
@@ -69,3 +73,14 @@ def test_missing_file_of_a_secret_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("SAA_GENERATION_API_KEY_FILE", str(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match="SAA_GENERATION_API_KEY_FILE cannot be read: No such file"):
         Settings.load()
+
+
+def test_keys_of_several_servers_are_lines_of_one_file(tmp_path, monkeypatch):
+    """Or separated by commas, as the addresses are; none is shown."""
+    (tmp_path / "keys").write_text("sk-one\nsk-two\n")
+    monkeypatch.setenv("SAA_GENERATION_API_KEY_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("SAA_GENERATION_BASE_URL", "http://a:1/v1, http://b:2/v1")
+    settings = Settings.load()
+    assert _keys(settings) == ["sk-one", "sk-two"]
+    assert settings.generation_base_url == ("http://a:1/v1", "http://b:2/v1")
+    assert "sk-" not in repr(settings)
