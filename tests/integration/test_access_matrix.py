@@ -42,6 +42,7 @@ ROWS = {
     ("GET", "/readyz"): PUBLIC,
     ("POST", "/search"): READ,
     ("GET", "/metrics"): METRICS,
+    ("GET", "/v1/audit"): ADMIN,
     ("GET", "/v1/stats"): READ,
     ("GET", "/v1/agents"): READ,
     ("GET", "/v1/agents/{agent}"): READ,

@@ -95,6 +95,7 @@ def largest_calls():
         "openapi": (Call("GET", "/openapi.json"),),
         "openapiHead": (),
         "metrics": (),  # for keys with the scope `metrics` alone
+        "listAuditEntries": (Call("GET", "/v1/audit?limit=1000"),),
         "stats": (Call("GET", "/v1/stats"),),
         "addRecords": (Call("POST", "/v1/collections/wide/records", {"vectors": _vectors(COUNT, WIDE_DIM, 2)}),),
         "putRecords": (Call("PUT", f"{_COLLECTION}/records", {"records": _records()}),),

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from super_advanced_agents.cli.commands.agents import agents
+from super_advanced_agents.cli.commands.auditing import audit
 from super_advanced_agents.cli.commands.chatting import chat
 from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.editing import edit, get
@@ -97,6 +98,7 @@ for _name, _command in (
     app.command(_name)(_command)
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:

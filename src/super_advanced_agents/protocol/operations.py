@@ -64,6 +64,7 @@ READINESS_HEAD = Operation(name="readinessHead", verb="HEAD", path="/readyz", pu
 DOCUMENT = Operation(name="openapi", verb="GET", path="/openapi.json", public=True)
 DOCUMENT_HEAD = Operation(name="openapiHead", verb="HEAD", path="/openapi.json", public=True)
 METRICS = Operation(name="metrics", verb="GET", path="/metrics", access=(Access.METRICS,), permit=None)
+AUDIT = Operation(name="listAuditEntries", verb="GET", path="/v1/audit", access=(Access.ADMIN,))
 TENANT_STATS = Operation(name="stats", verb="GET", path="/v1/stats", access=_READ)
 
 # -- records of a collection ------------------------------------------------------------------------------------------

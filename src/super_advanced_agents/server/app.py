@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.jobs.opening import opened_jobs, running_worker
+from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.forwarded import ForwardedCallers, TrustedProxies
 from super_advanced_agents.server.http.endpoints import HotRoutes
@@ -136,6 +137,9 @@ async def _open_services(
     if limiter.shared is not None:
         await stack.enter_async_context(limiter.shared)
     jobs = await stack.enter_async_context(opened_jobs(settings, runtime=runtime))
+    audit = await stack.enter_async_context(
+        AuditLog(settings.data_dir, mode=settings.audit, fails_closed=settings.audit_fails_closed)
+    )
     checks = [runtime.check_files, idempotency.check_files, jobs.check_files]
     storage = await stack.enter_async_context(StorageWatch(checks))
     return Services(
@@ -146,6 +150,7 @@ async def _open_services(
         shared=limiter.shared,
         idempotency=idempotency,
         jobs=jobs,
+        audit=audit,
         storage=storage,
         observer=observer,
     )

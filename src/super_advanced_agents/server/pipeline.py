@@ -143,6 +143,8 @@ class Pipeline:
             return
         context = incoming.context = await self._authenticate(incoming, fields)
         assert isinstance(operation, Operation)
+        if self._services.audit is not None:
+            self._services.audit.check(operation)
         if not incoming.streams and self.admission.refuses(operation.permit, context.principal.tenant):
             assert operation.permit is not None
             raise overloaded_error(operation.permit)  # at once, so that a refusal costs no unit and no body

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from super_advanced_agents._runtime.slices import SliceWorker
 from super_advanced_agents.jobs.jobs import Jobs
+from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
@@ -35,6 +36,7 @@ class Services:
         shared: the limits that replicas share; None if there is one.
         storage: checks that no database has lost a file; None to leave that to the writes.
         workspaces: the agents and collections of each tenant.
+        audit: names who changed what; None to keep no such log.
         observer: counts, times and logs each request.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
@@ -46,6 +48,7 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
+    audit: AuditLog | None = None
     observer: RequestObserver = field(default_factory=RequestObserver)
     sending: SendingAnswers = field(default_factory=SendingAnswers)
     conversions: SliceWorker = field(

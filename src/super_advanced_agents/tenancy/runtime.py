@@ -47,7 +47,7 @@ from super_advanced_agents.tenancy.shared_state import SharedState, shared_state
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
-_DATA_NAMES = {"store", "server", "collections", "cache", "jobs", "files", "backups", "backup.json"}
+_DATA_NAMES = {"store", "server", "collections", "cache", "jobs", "files", "backups", "audit", "backup.json"}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  # WORKING: searches already work
 
 

@@ -134,6 +134,8 @@ class Settings(BaseSettings):
         log_format: `"console"` for lines to read, or `"json"` for one JSON object a line.
         access_log: write a line for each request, without what it says.
         slow_request_s: the seconds, without those of the language model, from which on a request is logged as slow.
+        audit: whose requests the audit log in `data_dir/audit` names: `"changes"` (with exports), `"all"` or `"off"`.
+        audit_fails_closed: refuse what the audit log would have to show while it cannot be written.
         metrics_port: the port of metrics alone, 0 for a free one; None to serve them at `/metrics` of REST only.
         metrics_host: the address of that port; beyond loopback a scrape needs a key with the scope `metrics`.
         metrics_tenants: the tenants whose requests are counted by name, at most 100.
@@ -220,6 +222,8 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     access_log: bool = True
     slow_request_s: float = Field(default=2.0, gt=0, le=3600)
+    audit: Literal["off", "changes", "all"] = "changes"
+    audit_fails_closed: bool = False
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     metrics_tenants: TextList = Field(default=(), max_length=100)

@@ -11,6 +11,7 @@ import typer
 
 from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
+from super_advanced_agents.cli.recording import record as record_command
 
 if TYPE_CHECKING:
     from super_advanced_agents.server.auth.key_source import Keys
@@ -48,6 +49,7 @@ def create(
     with _open_keys(data_dir) as table:
         assert table is not None
         key = table.create(tenant=tenant, scopes=scope, label=label, expires_in_s=expires_in_s)
+    record_command(data_dir, "createKey", target=key.id, tenant=tenant)
     if as_json:
         print_json({"key": key.key, "id": key.id})
     else:
@@ -93,6 +95,7 @@ def revoke(
         revoked = table is not None and table.revoke(key_id)
     if not revoked:
         raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys list` shows the ids")
+    record_command(data_dir, "revokeKey", target=key_id, tenant="")
     if as_json:
         print_json({"id": key_id, "revoked": True})
     else:

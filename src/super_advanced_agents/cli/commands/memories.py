@@ -19,6 +19,7 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
+from super_advanced_agents.cli.recording import record as record_command
 from super_advanced_agents.cli.session import open_agent, open_memories
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
@@ -132,6 +133,8 @@ def forget(
         if everything and not yes:
             _confirm(memories.count(), agent)
         forgotten = memories.forget(uids or None, where={} if everything else filter_)
+    if url is None:
+        record_command(data_dir, "forgetMemories", target=agent, items=forgotten)
     print_json({"forgotten": forgotten}) if as_json else print_result(f"Forgot {forgotten}.")
     if uids and filter_ is None and forgotten < len(set(uids)):
         if not as_json:

@@ -12,6 +12,7 @@ import typer
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import FAILED, print_json, print_note, print_result, report_errors
+from super_advanced_agents.cli.recording import record as record_command
 from super_advanced_agents.errors import ConfigurationError
 
 
@@ -38,6 +39,7 @@ def backup(
     with _copy_bar() as on_copied:
         done = back_up_data_folder(data_dir, target, on_copied=on_copied)
     copy = done.backup
+    record_command(data_dir, "backup", tenant="", items=copy.records, path=target)
     size_bytes = sum(file.size_bytes for file in copy.files)
     if as_json:
         print_json(

@@ -19,12 +19,13 @@ from super_advanced_agents.cli.output import (
     print_result,
     report_errors,
 )
+from super_advanced_agents.cli.recording import record as record_command
 from super_advanced_agents.cli.session import server_key
 from super_advanced_agents.errors import InvalidInputError
 
 
 @report_errors
-def export(
+def export(  # noqa: C901  # one branch an option
     *,
     file: Annotated[Path | None, typer.Argument(help="The file to write; standard output if '-' or not given.")] = None,
     format_: Annotated[
@@ -80,6 +81,8 @@ def export(
                 on_records=on_records,
             )  # fmt: skip
         sys.stdout.flush()
+    if url is None:
+        record_command(data_dir, "export", target=agent or "", tenant=tenant or "", items=done.records, path=to_file)
     if to_file is not None and as_json:
         counts = asdict(done)
         print_json({"exported": counts.pop("records"), "path": str(to_file), **counts})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import unquote
@@ -30,6 +30,7 @@ from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.messages import CallMessages, Context
 from super_advanced_agents.server.grpc.peers import Peers, calling_peer
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
+from super_advanced_agents.server.handlers.registry import note_work
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
@@ -244,6 +245,8 @@ class MethodHandler:
             )
             try:
                 result = await answer(incoming, messages, context)
+                observed.status = HTTPStatus.OK
+                await self._record(observed, incoming)
             finally:
                 observed.request_bytes, observed.response_bytes = messages.received_bytes, incoming.sent_bytes
                 messages.release()
@@ -251,13 +254,21 @@ class MethodHandler:
             error = exc
             observed.principal = incoming.principal
         else:
-            observed.principal = incoming.principal
-            observed.status = HTTPStatus.OK
             context.set_trailing_metadata(_trailing(incoming))
             return result
         _free_frames(error)
         await self._abort(error, observed, incoming, context)
         raise AssertionError("a refused call was aborted")
+
+    async def _record(self, observed: ObservedRequest, incoming: IncomingRequest) -> None:
+        observed.principal = incoming.principal
+        audit = self._services.audit
+        if audit is None or observed.recorded or observed.principal is None or not audit.covers(self._operation):
+            return
+        observed.recorded = True
+        if incoming.context is not None:
+            note_work(observed, incoming.context.notes)
+        await audit.arecord(observed.audit_entry())
 
     async def _abort(
         self, error: Exception, observed: ObservedRequest, incoming: IncomingRequest, context: Context
@@ -271,6 +282,8 @@ class MethodHandler:
         problem, headers = problem_and_headers(error)
         status = observed.status = cast("HTTPStatus", problem["status"])
         code = CODES.get(status, "INTERNAL") if isinstance(error, _RefusedError) else grpc_code_of(error)
+        with suppress(SuperAdvancedAgentsError):  # of the log, while it cannot be written
+            await self._record(observed, incoming)
         if code in {"INTERNAL", "UNKNOWN"}:
             _log.warning("server.call_failed", extra={"path": self.path, "reason": problem["detail"]})
         trailing: _Metadata = (

@@ -13,6 +13,7 @@ from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, jobs, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
+from super_advanced_agents.server.observing.requests import ObservedRequest
 from super_advanced_agents.stores.executor import stage_of
 from super_advanced_agents.stores.requests import (
     GetRequest,
@@ -29,6 +30,9 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS, **jobs.HANDLERS}
 )
 """The handlers by the name of their operation; stores execute the other requests."""
+
+TARGET, ITEMS = "audit.target", "audit.items"
+"""The notes of a request's context that its entry in the audit log shows."""
 
 _MAX_INLINE = 64
 _LONG_READS = (GetRequest, HybridSearchRequest, KeywordSearchRequest, ScanRequest, SearchRequest)
@@ -53,6 +57,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     """
     kind = context.operation.request
     assert kind is not None
+    context.request_context.notes[TARGET] = context.target
     principal = context.request_context.principal
     if not issubclass(kind, Request):
         request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
@@ -62,6 +67,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
         check_reads(request, principal)
         await context.charge_work(request)
         result = await HANDLERS[context.operation.name](request, context)
+        _note_items(result, context)
         return without_existence(request, result, principal)
     store = await context.workspace.acollection(context.target)
     request = await store.amake(lambda bounds: read(bounds=bounds), size)
@@ -71,4 +77,21 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     work = partial(store.aexecute, request)
     with stage(stage_of(request)):
         result = await context.read(work) if isinstance(request, _LONG_READS) else await work()
+    _note_items(result, context)
     return without_existence(request, result, principal)
+
+
+def note_work(observed: ObservedRequest, notes: Mapping[str, object]) -> None:
+    """Take the target and the number of records of a request from the notes of its context."""
+    target, items = notes.get(TARGET), notes.get(ITEMS)
+    observed.target = target if isinstance(target, str) else ""
+    observed.items = items if isinstance(items, int) else None
+
+
+def _note_items(result: object, context: HandlerContext) -> None:
+    if isinstance(result, bool):
+        context.request_context.notes[ITEMS] = int(result)
+    elif isinstance(result, int):
+        context.request_context.notes[ITEMS] = result
+    elif isinstance(result, list):
+        context.request_context.notes[ITEMS] = len(result)

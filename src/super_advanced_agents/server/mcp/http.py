@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,16 @@ from starlette.types import Receive, Scope, Send
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.config import checked_agent_name
-from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_in_slices
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.problems import status_of
 from super_advanced_agents.server.http.body import json_response, read_body, replayed
 from super_advanced_agents.server.http.dependencies import in_slices
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import ToolSession
+from super_advanced_agents.server.observing.requests import OBSERVED, ObservedRequest, new_request_id
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, current_context
 from super_advanced_agents.tenancy.reranking import reranks
@@ -134,4 +138,34 @@ def _session(protocol_context: Context) -> ToolSession:
         answer_tokens=answer_tokens,
         reranks=bool(reranks(None, name, workspace)),
         admission=services.admission,
+        observe=partial(_observed, services, scope, context, name),
     )
+
+
+@asynccontextmanager
+async def _observed(
+    services: Services, scope: Scope, context: RequestContext, agent: str, operation: Operation
+) -> AsyncIterator[None]:
+    # A call of a tool is counted and recorded like the operation that it carries out.
+    request, audit, client = scope.get(OBSERVED), services.audit, scope.get("client")
+    observed = ObservedRequest(
+        protocol="mcp",
+        request_id=request.request_id if isinstance(request, ObservedRequest) else new_request_id(),
+        address=client[0] if client else "",
+        operation=operation,
+        principal=context.principal,
+        target=agent,
+    )
+    if audit is not None:
+        audit.check(operation)
+    with services.observer.observe(observed, {}):
+        try:
+            yield
+            observed.status = HTTPStatus.OK
+        except SuperAdvancedAgentsError as exc:
+            observed.status = status_of(exc)
+            raise
+        finally:
+            if audit is not None and audit.covers(operation):
+                observed.status = observed.status or HTTPStatus.INTERNAL_SERVER_ERROR
+                await audit.arecord(observed.audit_entry())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
@@ -95,6 +95,7 @@ class ToolSession:
         answer_tokens: the longest answer of the agent in tokens, which are charged to the caller.
         reranks: True if the language model re-ranks what the agent finds.
         admission: grants the permits that tools hold while they run; None outside of a server.
+        observe: enters a context that counts and records a tool's call, by its operation; None outside of a server.
     """
 
     agent: AgentMemory
@@ -102,6 +103,7 @@ class ToolSession:
     answer_tokens: int = 0
     reranks: bool = False
     admission: Admission | None = None
+    observe: Callable[[Operation], AbstractAsyncContextManager[None]] | None = None
 
     @asynccontextmanager
     async def working(self, tool: MemoryTool[Any]) -> AsyncIterator[None]:
@@ -112,6 +114,8 @@ class ToolSession:
         """
         async with AsyncExitStack() as stack:
             context = self.context
+            if self.observe is not None:
+                await stack.enter_async_context(self.observe(tool.operation))
             if self.admission is not None:
                 kind = PermitKind.GENERATE if self.reranks and tool.searches else tool.operation.permit
                 entering = self.admission.enter(kind, context.principal.tenant)

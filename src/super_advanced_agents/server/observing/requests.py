@@ -15,6 +15,7 @@ from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.telemetry import Histogram, StageClock, counter, get_logger, histogram, request_id, tracing
 from super_advanced_agents.telemetry.tracing import Span
 from super_advanced_agents.tenancy.context import Principal
+from super_advanced_agents.types import JSONValue
 
 REQUEST_ID = "X-Request-Id"
 """The header, or in lower case the metadata key, of a request's id."""
@@ -78,6 +79,9 @@ class ObservedRequest:
         response_bytes: the bytes of the body or messages that were answered.
         began: the time of `perf_counter` at which it arrived.
         clock: the seconds of its stages.
+        target: the agent, collection or orchestrator that it names; empty for none.
+        items: the number of records or memories that it stored, changed or deleted; None where none are counted.
+        recorded: True once it has an entry in the audit log.
         span: its span; None while traces are off.
     """
 
@@ -91,6 +95,9 @@ class ObservedRequest:
     response_bytes: int = 0
     began: float = field(default_factory=perf_counter)
     clock: StageClock = field(default_factory=StageClock)
+    target: str = ""
+    items: int | None = None
+    recorded: bool = False
     span: Span | None = None
 
     @property
@@ -102,6 +109,22 @@ class ObservedRequest:
     def key_id(self) -> str:
         """The id of the caller's credential; empty before the caller is known."""
         return "" if self.principal is None else self.principal.key_id
+
+    def audit_entry(self) -> dict[str, JSONValue]:
+        """Return its entry in the audit log: who did what, from where, and how it ended."""
+        entry: dict[str, JSONValue] = {
+            "tenant": "" if self.principal is None else self.principal.tenant,
+            "key_id": self.key_id,
+            "from": self.address,
+            "protocol": self.protocol,
+            "operation": self.operation_name,
+            "target": self.target,
+            "outcome": outcome_of(self.status),
+            "request_id": self.request_id,
+        }
+        if self.items is not None:
+            entry["items"] = self.items
+        return entry
 
 
 class RequestObserver:

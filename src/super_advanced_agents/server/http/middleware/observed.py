@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.problems import problem_of
+from super_advanced_agents.server.handlers.registry import note_work
+from super_advanced_agents.server.http.errors import problem_response
 from super_advanced_agents.server.http.middleware.calls import INCOMING
 from super_advanced_agents.server.observing.requests import (
     OBSERVED,
@@ -59,10 +65,13 @@ class Observed:
 
 
 class _Responder:
+    # Records an audited request before the first byte of its answer.
+
     def __init__(self, observed: ObservedRequest, scope: Scope, send: Send) -> None:
         self._observed = observed
         self._scope = scope
         self._send = send
+        self._refused = False
 
     def note_checked(self) -> None:
         incoming = self._scope.get(INCOMING)
@@ -70,12 +79,41 @@ class _Responder:
             if isinstance(incoming.operation, Operation):
                 self._observed.operation = incoming.operation
             self._observed.principal = incoming.principal
+            if incoming.context is not None:
+                note_work(self._observed, incoming.context.notes)
+
+    async def _recorded(self) -> bool:
+        observed = self._observed
+        self.note_checked()
+        services = getattr(self._scope["app"].state, "services", None) if "app" in self._scope else None
+        audit = None if services is None else services.audit
+        if audit is None or observed.principal is None or not audit.covers(observed.operation):
+            return True
+        client = self._scope.get("client")  # a proxy may have said which
+        observed.address = client[0] if client else ""
+        try:
+            await audit.arecord(observed.audit_entry())
+        except SuperAdvancedAgentsError as exc:
+            self._refused = True
+            observed.status = HTTPStatus.SERVICE_UNAVAILABLE
+            response = problem_response(problem_of(exc), {REQUEST_ID: observed.request_id})
+            await response(self._scope, _receive_nothing, self._send)
+            return False
+        return True
 
     async def send(self, message: Message) -> None:
         observed = self._observed
+        if self._refused:
+            return  # the answer that could not be recorded
         if message["type"] == "http.response.start":
             observed.status = message["status"]
+            if not await self._recorded():
+                return
             message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, observed.request_id.encode())]
         elif message["type"] == "http.response.body":
             observed.response_bytes += len(message.get("body", b""))
         await self._send(message)
+
+
+async def _receive_nothing() -> Message:
+    raise RuntimeError("a prepared answer reads no body")

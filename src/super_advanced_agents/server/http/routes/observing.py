@@ -1,14 +1,34 @@
-"""The route that operators read: `/metrics`."""
+"""The routes that operators read: `/metrics`, and a tenant's entries of the audit log."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field, JsonValue
 
 from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.server.http.body import json_response
+from super_advanced_agents.server.http.dependencies import ContextDep, ServicesDep
 from super_advanced_agents.server.http.route_options import route_options
+from super_advanced_agents.server.http.schemas.bodies import Parameters
 from super_advanced_agents.server.observing.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter(tags=["operation"])
+
+
+class AuditParameters(Parameters):
+    """The query parameters of a page of the audit log."""
+
+    before: int | None = Field(default=None, ge=1, description="only entries with a smaller `seq`")
+    limit: int = Field(default=100, ge=1, le=1000, description="the most entries")
+
+
+class AuditPage(BaseModel):
+    """One page of a tenant's entries of the audit log, newest first."""
+
+    entries: list[dict[str, JsonValue]]
+    next: int | None = Field(description="the next page's `before`; null on the last page")
 
 
 @router.api_route(**route_options(ops.METRICS), response_class=Response)
@@ -19,3 +39,18 @@ async def metrics(request: Request) -> Response:
     """
     source: Metrics = request.app.state.metrics
     return Response(await source.aread(), media_type=CONTENT_TYPE)
+
+
+@router.api_route(**route_options(ops.AUDIT), response_model=AuditPage)
+async def audit_entries(
+    services: ServicesDep, context: ContextDep, parameters: Annotated[AuditParameters, Query()]
+) -> Response:
+    """Return the newest entries of the audit log about the caller's tenant, newest first.
+
+    The latest 64 MiB of the log of all tenants are looked through; `saa audit` reads all of it.
+    """
+    tenant, limit = context.principal.tenant, parameters.limit
+    entries = (
+        [] if services.audit is None else await services.audit.apage(tenant, before=parameters.before, limit=limit)
+    )
+    return json_response({"entries": entries, "next": entries[-1]["seq"] if len(entries) == limit else None})
