@@ -26,6 +26,7 @@ def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
     """Return the state that an application holds for its middleware; any of the services may be given."""
     limits = {"per_key": 0, "per_tenant": 0}
     services = SimpleNamespace(
+        audit=None,
         **{
             "authenticator": OpenAuthenticator(),
             "admission": admission or Admission(permits=dict.fromkeys(PermitKind, 10)),
@@ -33,7 +34,7 @@ def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
             "idempotency": None,
             "sending": SendingAnswers(),
             **parts,
-        }
+        },
     )
     return SimpleNamespace(services=services, pipeline=Pipeline(services, max_timeout_s=max_timeout_s))
 
