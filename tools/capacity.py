@@ -1,4 +1,4 @@
-"""Estimate the machines that a number of memories, requests and tenants needs, on each engine.
+"""Estimate the machines that memories, requests and tenants need, on each engine.
 
     python tools/capacity.py --memories 1e7 --searches 200 --tenants 1e4
     python tools/capacity.py --table        # the table of docs/scaling.md
@@ -18,39 +18,44 @@ GIB = 1024**3
 # -- measured here, on two cores of an AMD EPYC; texts of 22 words, vectors of 384 numbers ---------------------------
 
 SERVED_PER_CORE = 240.0
-"""Searches a second of one core of `saa serve`, the embedding of the question included (`make bench`, `serving`)."""
+"""Searches a second of one core of `saa serve` (`serving`), embedding included."""
 EMBEDDED_PER_CORE = 155.0
 """Texts a second that one core embeds and stores (`make bench`, `imports`)."""
 SERVER_GIB = 0.45
-"""Memory of an idle server with the default models (0.3 GiB of it for those)."""
+"""Memory of an idle server with the default models, which take 0.3 GiB of it."""
 FOLDER_PER_CORE = 480.0
-"""Searches a second and core of the embedded store, one by one, in 100,000 vectors (`search100k`)."""
+"""Searches a second and core of a folder of 100,000 vectors (`search100k`)."""
 FOLDER_TEN_TIMES = 0.9
-"""What is left of that rate in ten times the vectors: 1.22x of the time in a hundred times (`million`)."""
+"""The part of that rate that is left in ten times the vectors (`million`)."""
 FOLDER_FP32, FOLDER_SQ8 = 1.8, 0.59
-"""Resident bytes for each byte of vectors and texts; with `storage="sq8"`, for each byte of vectors."""
+"""Resident bytes for each byte of vectors and texts; with `sq8`, for each byte of vectors."""
 POSTGRES_ROW_BYTES = 660
 """Bytes on disk of a record and its indexes beside its vector, without the keyword index."""
 POSTGRES_WORD_BYTES = 165
 """Bytes on disk of the keyword index for each different word of a text."""
 SMALL_NAMESPACE = 10_000
-"""Up to here a namespace is searched exactly, without a graph."""
+"""The most memories of a namespace that is searched exactly, without a graph."""
 
 # -- published by others ----------------------------------------------------------------------------------------------
 
 POSTGRES_PER_CORE = 100.0
-"""pgvector, HNSW, a million vectors of 384, accuracy 0.99: 525/s on 4 cores, 2,690/s on 32 (Supabase, "Choosing your
-Compute Add-on")."""
+"""Searches a second and core of pgvector, HNSW, a million vectors of 384.
+
+Accuracy 0.99; 525/s on 4 cores, 2,690/s on 32 (Supabase, "Choosing your Compute Add-on").
+"""
 POSTGRES_GRAPH_BYTES = 500
-"""HNSW in pgvector beside the vector: m=16 links of 16 bytes and their layers, in pages of 8 KiB."""
+"""Bytes of a graph of pgvector beside each vector: links (m=16) and unused parts of pages."""
 MILVUS_PER_CORE = 100.0
 """An assumption: a graph search costs what it costs in pgvector. Measure it with your data."""
 MILVUS_GRAPH_BYTES = 640
-"""1.1 GiB are loaded for 488 MiB of vectors of 128 numbers (Milvus sizing tool, HNSW): 644 bytes beside each vector."""
+"""Bytes beside each vector: 1.1 GiB are loaded for 488 MiB (Milvus sizing tool, HNSW)."""
 MILVUS_LOAD = 0.9
 """Loaded data must stay below this share of the query nodes' memory (Milvus, "Limitations")."""
 MILVUS_BASE_CORES, MILVUS_BASE_GIB = 32, 173
-"""The smallest cluster beside its query nodes (Milvus sizing tool): coordinators, proxy, etcd, MinIO, Pulsar."""
+"""The smallest cluster without query nodes (Milvus sizing tool).
+
+It has coordinators, a proxy, etcd, MinIO and Pulsar.
+"""
 
 # -- choices ----------------------------------------------------------------------------------------------------------
 
@@ -59,9 +64,9 @@ BUSY = 0.6
 CORES, MACHINE_GIB, DOLLARS = 16, 64, 500.0
 """The machine that is counted in, and its price a month: an assumption, put your own."""
 FOLDER_MEMORIES = 5_000_000
-"""Beyond it a folder takes too long to rebuild its indexes after a crash; it was measured up to a million."""
+"""The most memories of a folder, which rebuilds its indexes after a crash."""
 POSTGRES_MEMORIES = 100_000_000
-"""Beyond it the graphs of one PostgreSQL do not fit into the memory of one machine."""
+"""The most memories with graphs of one PostgreSQL, which must fit into its memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ class Load:
 
     @property
     def has_graphs(self) -> bool:
-        """Whether namespaces are large enough for graphs."""
+        """True where namespaces are large enough for graphs."""
         return self.memories / self.tenants > SMALL_NAMESPACE
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
-from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
+from super_advanced_agents._runtime.postgres import Packed
 from super_advanced_agents.types import Matrix, Vector
 
 PgStorage: TypeAlias = Literal["vector", "halfvec"]
@@ -27,24 +23,6 @@ _UNSAFE_NORMS = (1e-15, 1e15)
 
 _ESCAPES = str.maketrans({"\0": "\x01\x01", "\x01": "\x01\x02"})
 """NUL, which `jsonb` cannot hold, and the next character, so that texts keep their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Hold a parameter in the binary format of the type that the statement casts it to."""
-
-    data: bytes
-
-
-class _PackedDumper(Dumper):
-    format = Format.BINARY
-    oid = 0  # the server takes the type of the cast
-
-    def dump(self, obj: Packed) -> Buffer:
-        return obj.data
-
-
-psycopg.adapters.register_dumper(Packed, _PackedDumper)
 
 
 def _array(element_oid: int, count: int, elements: bytes) -> Packed:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.postgres import Connection, Database
+from super_advanced_agents._runtime.postgres import Connection, Database, Packed
 from super_advanced_agents.stores.fusion import (
     Candidates,
     Fused,
@@ -18,7 +18,7 @@ from super_advanced_agents.stores.fusion import (
     fuse,
     needs_static_signals,
 )
-from super_advanced_agents.stores.postgres.codecs import Packed, packed_integers
+from super_advanced_agents.stores.postgres.codecs import packed_integers
 from super_advanced_agents.stores.postgres.filters import Clause
 from super_advanced_agents.stores.postgres.reading import LIVE
 from super_advanced_agents.stores.text.analyzer import query_terms

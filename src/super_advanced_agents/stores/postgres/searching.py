@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from super_advanced_agents._runtime.postgres import Connection, Database
+from super_advanced_agents._runtime.postgres import Connection, Database, Packed
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.answers import (
     EXPLANATION_BYTES,
@@ -23,7 +23,7 @@ from super_advanced_agents.stores.answers import (
 )
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
-from super_advanced_agents.stores.postgres.codecs import Packed, VectorCodec, needs_original, packed_integers
+from super_advanced_agents.stores.postgres.codecs import VectorCodec, needs_original, packed_integers
 from super_advanced_agents.stores.postgres.filters import Clause, condition
 from super_advanced_agents.stores.postgres.ranking import Ranker, fused
 from super_advanced_agents.stores.postgres.reading import LIVE
