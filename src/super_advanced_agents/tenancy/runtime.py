@@ -291,12 +291,12 @@ class Runtime(Resource):
         with ExitStack() as stack:  # closes what is open already when a later component fails
             pipeline = stack.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
             state = shared_state(settings)
-            if state is not None:
-                stack.enter_context(state).open()
-            elif not settings.has_own_store:
+            if state is None and not settings.has_own_store:
                 # The lock of the default store guards the whole data folder, the catalog and the collections included.
                 stack.callback(StoreFolder(settings.store_dir).release)
             store = stack.enter_context(open_store(settings.store_url, dim=pipeline.dim))
+            if state is not None:  # after the store, whose driver prepares the connections that both share
+                stack.enter_context(state).open()
             limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
             catalog: Catalog = stack.enter_context(
                 SQLiteCatalog(settings.data_dir / "server" / "catalog.db", declared, **limits)
