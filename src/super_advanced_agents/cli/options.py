@@ -58,4 +58,12 @@ WhereText: TypeAlias = Annotated[
     str | None, typer.Option("--where", help="""Only memories that match this filter, such as '{"type": "fact"}'.""")
 ]
 
+EncryptTo: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--encrypt-to", metavar="AGE1...", help="Encrypt with age to this public key; may be repeated."),
+]
+Identity: TypeAlias = Annotated[
+    Path | None, typer.Option("--identity", help="The file with the secret key of age that decrypts it.")
+]
+
 AGENT = "default"

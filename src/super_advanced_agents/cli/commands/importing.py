@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents._runtime.progress import bar
-from super_advanced_agents.cli.options import AGENT, AnyAgent, AsJson, DataDir, ModelsDir, ServerURL
+from super_advanced_agents.cli.options import AGENT, AnyAgent, AsJson, DataDir, Identity, ModelsDir, ServerURL
 from super_advanced_agents.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -66,6 +66,7 @@ def import_(
     models_dir: ModelsDir = None,
     agent: AnyAgent = None,
     url: ServerURL = None,
+    identity: Identity = None,
     as_json: AsJson = False,
 ) -> None:
     """Import notes, tables, chats and exports, and follow the changes of their files.
@@ -75,6 +76,7 @@ def import_(
     What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent. At a server
     (--url), it goes to the key's tenant, and the server embeds the texts; settings of agents need the scope admin.
     """
+    from super_advanced_agents.cli.encryption import decrypted_files
     from super_advanced_agents.cli.importing.files import Inputs
     from super_advanced_agents.cli.importing.locations import Locations, location_file
     from super_advanced_agents.cli.importing.planning import Planning
@@ -86,7 +88,7 @@ def import_(
         raise InvalidInputError("the key names the tenant at a server", field="--tenant", hint="leave --tenant out")
     summary, rejections = Summary(), _Rejections(strict=strict)
     with ExitStack() as stack:
-        inputs = Inputs(paths, stack, without=data_dir)
+        inputs = Inputs(stack.enter_context(decrypted_files(paths, identity, data_dir)), stack, without=data_dir)
         exports, others = _divided(inputs, forced=format_, for_tenants=bool(tenant or from_tenant), dry_run=dry_run)
         follows = bool(others) or (sync and bool(inputs.complete))
         if not exports and not follows:

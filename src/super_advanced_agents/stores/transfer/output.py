@@ -17,6 +17,7 @@ class OutputFile:
     A part that a crash left behind is overwritten.
 
     Attributes:
+        path: the final name.
         file: the open file to write to.
 
     Raises:
@@ -25,7 +26,7 @@ class OutputFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._temporary = path.with_name(f".{path.name}.part")
         try:
             # Opened without O_TRUNC: it is truncated only once it is locked.
@@ -45,9 +46,9 @@ class OutputFile:
         """Flush the temporary file to disk and rename it, replacing any file of the final name."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        self._temporary.rename(self._path)
+        self._temporary.rename(self.path)
         self.file.close()
-        fsync_folder(self._path.parent)
+        fsync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Delete the temporary file; an existing file with the final name is not changed."""
