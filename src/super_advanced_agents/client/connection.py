@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from super_advanced_agents._runtime import loop_thread
@@ -27,6 +27,7 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation, Retry
 from super_advanced_agents.protocol.requests import result_type
 from super_advanced_agents.stores.requests import ScanRequest
+from super_advanced_agents.telemetry import tracing
 from super_advanced_agents.types import Record
 
 _WINDOW = 4
@@ -81,6 +82,19 @@ class Connection:
             EngineUnavailableError: the server could not be reached, or did not answer in time.
             SuperAdvancedAgentsError: the error that the server answered with.
         """
+        if not tracing.on:
+            return await self._acall(call)
+        span, error = tracing.begin_client_span(call.operation.name), cast("BaseException | None", None)
+        try:
+            return await self._acall(call)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            if span is not None:
+                span.end(error)
+
+    async def _acall(self, call: RemoteCall) -> Any:
         retries = Retries(self._timeout_s)
         key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()

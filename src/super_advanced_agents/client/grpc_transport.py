@@ -32,6 +32,7 @@ from super_advanced_agents.client.transport import (
 from super_advanced_agents.protocol.codec import encode
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.replies import decode_reply
+from super_advanced_agents.telemetry import outgoing_headers
 
 if TYPE_CHECKING:
     import grpc
@@ -81,7 +82,9 @@ class GrpcTransport(Transport):
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
         """Start a unary call and return the future of its result; cancelling it cancels the call."""
         self._in_flight.enter()
-        metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
+        metadata = (*self._metadata, *outgoing_headers().items())
+        if key is not None:
+            metadata = (*metadata, ("idempotency-key", key))
         try:
             method = self._callable(call.operation, call.result_type, "unary_unary")
             rpc = method.future(call, timeout=timeout_s, metadata=metadata)
@@ -104,7 +107,7 @@ class GrpcTransport(Transport):
             assert self._loop is not None, "opened first"
             return _GrpcStream(
                 self._callable(operation, result, "stream_stream"),
-                self._metadata,
+                (*self._metadata, *outgoing_headers().items()),
                 self._settings,
                 self._loop,
                 self._in_flight.leave,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
 from super_advanced_agents.protocol.operations import PATH_PARAMETER, Operation
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
+from super_advanced_agents.telemetry import outgoing_headers
 from super_advanced_agents.types import AnswerEvent, Match
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RestTransport(Transport):
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
         """Send an HTTP request and return its result's future; cancelling it aborts the request."""
-        http_request = _http_request(call)
+        http_request = replace(_http_request(call), headers=outgoing_headers())
         assert self._loop is not None, "opened first"
 
         async def send() -> Any:
@@ -150,7 +151,8 @@ class _EventStream(Stream[AnswerEvent]):
 
     def send(self, call: RemoteCall) -> None:
         operation = _OVER_REST[call.operation.name]
-        self._http_request = _http_request(RemoteCall(operation, call.target, call.request), stream=True)
+        http_request = _http_request(RemoteCall(operation, call.target, call.request), stream=True)
+        self._http_request = replace(http_request, headers=outgoing_headers())
 
     def finish(self) -> None:
         pass  # there is one request
@@ -249,6 +251,7 @@ class _HttpRequest:
     verb: str
     path: str  # percent-encoded
     body: bytes | None  # JSON
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the caller's request and trace
 
 
 def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
@@ -289,7 +292,9 @@ def _event_of(name: str, data: dict[str, Any]) -> AnswerEvent:
 
 
 def _build_request(client: httpx2.AsyncClient, http_request: _HttpRequest, key: str | None) -> httpx2.Request:
-    headers = {} if http_request.body is None else {"content-type": "application/json"}
+    headers = dict(http_request.headers)
+    if http_request.body is not None:
+        headers["content-type"] = "application/json"
     if key is not None:
         headers["idempotency-key"] = key
     return client.build_request(http_request.verb, http_request.path, content=http_request.body, headers=headers)

@@ -20,6 +20,7 @@ from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.server import RestServer
 from super_advanced_agents.server.logs import change_level
 from super_advanced_agents.server.observing.exporter import metrics_server
+from super_advanced_agents.server.observing.traces import exported_traces
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import address_of, bind_listener
 from super_advanced_agents.tenancy.data_folder.server_address import noted_address
@@ -81,6 +82,7 @@ async def aserve(
         rest = RestServer(app, settings)
         with _stop_signals() as signals:
             async with (
+                exported_traces(settings),
                 app.router.lifespan_context(app),
                 GrpcServer(app.state.services, settings) as grpc,
                 metrics_server(

@@ -12,7 +12,14 @@ from super_advanced_agents.telemetry.instruments import (
 )
 from super_advanced_agents.telemetry.logs import get_logger
 from super_advanced_agents.telemetry.queues import QueueMetrics, queue_metrics, queues
-from super_advanced_agents.telemetry.stages import StageClock, current_request_id, request_id, stage, timed
+from super_advanced_agents.telemetry.stages import (
+    StageClock,
+    current_request_id,
+    outgoing_headers,
+    request_id,
+    stage,
+    timed,
+)
 
 __all__ = [
     "COUNTS",
@@ -27,6 +34,7 @@ __all__ = [
     "get_logger",
     "histogram",
     "histograms",
+    "outgoing_headers",
     "queue_metrics",
     "queues",
     "request_id",

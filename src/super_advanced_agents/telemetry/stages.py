@@ -37,6 +37,15 @@ def current_request_id() -> str:
     return _request_id.get()
 
 
+def outgoing_headers() -> dict[str, str]:
+    """Return the headers that name the current request and span to another server, if any."""
+    request = _request_id.get()
+    if not request and not tracing.on:
+        return {}
+    headers = tracing.trace_headers()
+    return {**headers, "x-request-id": request} if request else headers
+
+
 @contextmanager
 def request_id(name: str, clock: StageClock | None = None) -> Iterator[None]:
     """Enter a context of one request: its id is current, and its stages are timed.

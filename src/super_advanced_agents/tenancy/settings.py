@@ -136,6 +136,9 @@ class Settings(BaseSettings):
         slow_request_s: the seconds, without those of the language model, from which on a request is logged as slow.
         audit: whose requests the audit log in `data_dir/audit` names: `"changes"` (with exports), `"all"` or `"off"`.
         audit_fails_closed: refuse what the audit log would have to show while it cannot be written.
+        traces_endpoint: the URL that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces` (with
+            the extra `traces`); None for no traces.
+        traces_sampled: the share of requests without a sampled caller that are traced, 0 to 1.
         metrics_port: the port of metrics alone, 0 for a free one; None to serve them at `/metrics` of REST only.
         metrics_host: the address of that port; beyond loopback a scrape needs a key with the scope `metrics`.
         metrics_tenants: the tenants whose requests are counted by name, at most 100.
@@ -224,6 +227,8 @@ class Settings(BaseSettings):
     slow_request_s: float = Field(default=2.0, gt=0, le=3600)
     audit: Literal["off", "changes", "all"] = "changes"
     audit_fails_closed: bool = False
+    traces_endpoint: SecretStr | None = None
+    traces_sampled: float = Field(default=1.0, ge=0, le=1)
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     metrics_tenants: TextList = Field(default=(), max_length=100)
