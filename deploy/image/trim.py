@@ -25,14 +25,10 @@ UNUSED = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
-    "sqlalchemy/dialects/mssql",
-    "sqlalchemy/dialects/mysql",
-    "sqlalchemy/dialects/oracle",
     "onnxruntime/capi/libonnxruntime.so*",  # for programs in C: the module for Python holds all of it
 )
 UNUSED_ENDINGS = frozenset({".a", ".c", ".cc", ".cpp", ".cuh", ".h", ".hpp", ".pxd", ".pyi", ".pyx"})
 HEAVY = (
-    "dbos",
     "faiss",
     "grpc_health.v1.health_pb2",
     "onnx",
