@@ -1,4 +1,4 @@
-"""A store in PostgreSQL beside hand-written SQL that does the same work on the same tables.
+"""Measure a store in PostgreSQL beside hand-written SQL over the same tables.
 
 The server is `SAA_TEST_POSTGRES_URL`, else one that is started for the run, with its files on the disk of `/tmp`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -117,11 +118,10 @@ def _rate(queries: Matrix, search: object) -> float:
 
 
 def _batches(bench: Bench, store: VectorStore, connection: psycopg.Connection, schema: str) -> Row:
-    # By hand: COPY into a table of the same columns and indexes, one transaction a batch.
+    # By hand: COPY in binary format into a table of the same columns and indexes, one transaction a batch.
     connection.execute(f"CREATE TABLE {schema}.by_hand (LIKE {schema}.records INCLUDING ALL)".encode())
-    statement = (
-        f"COPY {schema}.by_hand (seq, scope, created_at, updated_at, place, vector, uid, fields, metadata) FROM STDIN"
-    )
+    columns = "seq, scope, created_at, updated_at, place, vector, uid, fields, metadata"
+    statement = f"COPY {schema}.by_hand ({columns}) FROM STDIN (FORMAT BINARY)".encode()
     rng, seqs, rates = np.random.default_rng(1), count(1), Rates([], [])
     for number in range(3 if bench.quick else 10):
         vectors, metadatas = _vectors(rng, BATCH), _metadatas(number * BATCH, BATCH)
@@ -129,12 +129,23 @@ def _batches(bench: Bench, store: VectorStore, connection: psycopg.Connection, s
         store.add_batch(vectors, metadatas, namespace="more")
         rates.ours.append(BATCH / (time.perf_counter() - started))
         started = time.perf_counter()
-        with connection.transaction(), connection.cursor().copy(statement.encode()) as copy:
-            for vector, metadata in zip(vectors, metadatas, strict=True):
-                seq, encoded, now = next(seqs), json.dumps(metadata), time.time()
-                copy.write_row((seq, 1, now, now, seq, _text_of(vector), str(uuid4()), encoded, encoded))
+        with connection.transaction(), connection.cursor().copy(statement) as copy:
+            copy.write(b"".join(_binary_rows(vectors, metadatas, seqs)))
         rates.reference.append(BATCH / (time.perf_counter() - started))
-    return rates.row(f"PostgreSQL: add_batch of {BATCH:,}", "COPY by hand", _ADD_TARGET)
+    return rates.row(f"PostgreSQL: add_batch of {BATCH:,}", "binary COPY by hand", _ADD_TARGET)
+
+
+def _binary_rows(vectors: Matrix, metadatas: list[Metadata | None], seqs: Iterator[int]) -> Iterator[bytes]:
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    numbers = vectors.astype(">f4")
+    for vector, metadata in zip(numbers, metadatas, strict=True):
+        seq, encoded, now = next(seqs), json.dumps(metadata).encode(), struct.pack(">d", time.time())
+        values = [
+            seq.to_bytes(8, "big"), (1).to_bytes(4, "big"), now, now, seq.to_bytes(8, "big"),
+            struct.pack(">hh", DIM, 0) + vector.tobytes(), str(uuid4()).encode(), b"\1" + encoded, encoded,
+        ]  # fmt: skip
+        yield len(values).to_bytes(2, "big") + b"".join(len(each).to_bytes(4, "big") + each for each in values)
+    yield b"\xff\xff"
 
 
 def _tenants(bench: Bench, url: str, connection: psycopg.Connection) -> Row:

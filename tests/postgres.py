@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +41,7 @@ class PostgresServer:
         if copy_of is None:
             self._run("initdb", "-D", str(self.data), "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres")
         else:
-            self._run("pg_basebackup", "-D", str(self.data), "-d", copy_of.url, "-R", "-c", "fast")
+            self._run("pg_basebackup", "-X", "stream", "-D", str(self.data), "-d", copy_of.url, "-R", "-c", "fast")
         with (self.data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
             for name, value in {**_SETTINGS, **(settings or {}), "port": str(self.port)}.items():
                 file.write(f"{name} = '{value}'\n")
@@ -57,8 +58,17 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start the server, and return once it accepts connections."""
-        self._run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "start")
+        """Start the server, and return once it accepts connections; after a kill its old sessions end first."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self._run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "start")
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: `"fast"` ends sessions, `"immediate"` is a crash that leaves nothing running."""
