@@ -1,0 +1,130 @@
+"""Background jobs at a real server, over REST, gRPC and the command line."""
+
+from __future__ import annotations
+
+import json
+
+import httpx2
+import pytest
+
+from super_advanced_agents import DistributedVectorStore
+from super_advanced_agents.client.remote_jobs import RemoteJobs
+from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError, PermissionDeniedError
+
+
+@pytest.fixture(scope="module")
+def server_info(shared_machine):
+    """Yield the addresses and the admin key of a server; a gRPC channel stays open for its threads."""
+    with shared_machine.server({"SAA_GRPC_PORT": "0"}) as client:
+        key = shared_machine.key
+        with DistributedVectorStore(client.startup_info["grpc"], collection="kept", api_key=key, dim=2) as open_store:
+            open_store.count()
+            yield {**client.startup_info, "key": key}
+
+
+@pytest.fixture
+def client(server_info):
+    """Yield an HTTP client of the server with its admin key."""
+    headers = {"Authorization": f"Bearer {server_info['key']}"}
+    with httpx2.Client(base_url=server_info["url"], headers=headers, timeout=120) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["url", "grpc"])
+def jobs(request, server_info):
+    """Yield a client of the server's jobs for each transport."""
+    with RemoteJobs(server_info[request.param], api_key=server_info["key"]) as remote:
+        yield remote
+
+
+def _ended(jobs, job_id):
+    while not (info := jobs.get(job_id)).state.final:
+        pass
+    return info
+
+
+def test_job_is_submitted_followed_listed_and_cancelled(jobs):
+    """Its result is that of the job, also where it is no object; an ended job stays as it is."""
+    submitted = jobs.submit("check_integrity")
+    assert (submitted.kind, submitted.queue, submitted.arguments) == ("check_integrity", "bulk", {})
+    info = _ended(jobs, submitted.id)
+    assert (info.state, info.attempt) == ("succeeded", 1)
+    assert info.result["databases"] > 1
+    assert jobs.list(kind="check_integrity", limit=1)[0].id == submitted.id
+    assert jobs.cancel(submitted.id).state == "succeeded"
+    with pytest.raises(JobError, match="succeeded"):
+        jobs.retry(submitted.id)
+
+
+def test_wrong_jobs_are_refused_with_their_field(jobs):
+    """Unknown kinds, arguments and ids."""
+    for kind, arguments, field in (("nothing", {}, "kind"), ("backup", {"keep": "x"}, "arguments.keep")):
+        with pytest.raises(InvalidInputError) as caught:
+            jobs.submit(kind, arguments)
+        assert caught.value.field == field
+    for call in (jobs.get, jobs.cancel, jobs.retry):
+        with pytest.raises(JobNotFoundError):
+            call("nothing")
+
+
+def test_schedule_is_made_paused_resumed_and_deleted(jobs):
+    """It shows its next five times."""
+    made = jobs.put_schedule("daily", "probe_recall", "0 7 * * *", {"top_k": 3}, zone="Europe/Berlin")
+    assert (made.arguments, len(made.next_at)) == ({"top_k": 3}, 5)
+    assert jobs.pause_schedule("daily").paused
+    assert [each.paused for each in jobs.schedules()] == [True]
+    assert len(jobs.pause_schedule("daily", paused=False).next_at) == 5
+    jobs.delete_schedule("daily")
+    with pytest.raises(JobNotFoundError):
+        jobs.pause_schedule("daily")
+    with pytest.raises(InvalidInputError):
+        jobs.put_schedule("never", "probe_recall", "0 0 30 2 *")
+
+
+def test_events_follow_a_job_to_its_end(client):
+    """Each event holds the job; the last one has its result."""
+    job_id = client.post("/v1/jobs", json={"kind": "check_integrity"}).raise_for_status().json()["id"]
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
+    assert [event["id"] for event in events] == [job_id] * len(events)
+    assert events[-1]["state"] == "succeeded"
+
+
+def test_submission_with_a_key_is_made_once(client):
+    """The second answer is the first."""
+    headers = {"Idempotency-Key": "submit-once"}
+    ids = {client.post("/v1/jobs", json={"kind": "check_integrity"}, headers=headers).json()["id"] for _ in range(3)}
+    assert len(ids) == 1
+
+
+def test_administrators_job_is_refused_to_the_scope_jobs(shared_machine, server_info):
+    """The scope `jobs` submits other kinds, in its own tenant."""
+    key = shared_machine.json("keys", "create", "--tenant", "other", "--scope", "jobs")["key"]
+    with RemoteJobs(server_info["url"], api_key=key) as other:
+        with pytest.raises(PermissionDeniedError):
+            other.submit("backup")
+        assert other.list() == []
+        failed = _ended(other, other.submit("export").id)
+        assert failed.state == "failed"
+        assert "memories:read" in failed.error
+        assert other.retry() == 1
+
+
+def test_commands_work_on_the_folder_and_a_worker_runs_what_they_submit(machine):
+    """The worker hands back nothing at SIGTERM, since nothing runs."""
+    submitted = machine.json("jobs", "submit", "check_integrity")
+    assert machine.json("jobs", "list")["jobs"][0]["note"] == "waits for a worker"
+    machine.json("jobs", "schedules", "set", "daily", "0 7 * * *", "backup", "keep=3")
+    process = machine.start("worker", "--health-port", 0, "--json", environment={"SAA_DRAIN_S": "5"})
+    try:
+        assert json.loads(process.stdout.readline())["health_port"] > 0
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    machine.json("jobs", "cancel", submitted["id"])
+    assert machine.json("jobs", "list")["jobs"][0]["state"] in {"succeeded", "cancelled"}
+    assert machine.json("jobs", "schedules", "list")["schedules"][0]["arguments"] == {"keep": 3}
+    assert "NAME=VALUE" in machine.start_and_fail("jobs", "submit", "backup", "keep")
