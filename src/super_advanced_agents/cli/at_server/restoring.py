@@ -11,13 +11,13 @@ from itertools import groupby, pairwise
 
 from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.cli.at_server.settings_of import agent_settings, collection_settings
-from super_advanced_agents.cli.importing.files import Input
-from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.client import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.client.remote_tenant import RemoteTenant
 from super_advanced_agents.errors import InvalidInputError, PermissionDeniedError
 from super_advanced_agents.stores.transfer import Header, open_export
 from super_advanced_agents.stores.transfer.layout import Entry, Item, Part
+from super_advanced_agents.tenancy.importing.files import Input
+from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.types import Memory, Record, Relocation
 
 _MEMORIES = 256

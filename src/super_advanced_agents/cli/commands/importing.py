@@ -24,10 +24,10 @@ from super_advanced_agents.cli.session import open_agent, open_memories, server_
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from super_advanced_agents.cli.importing.files import Input, Inputs
-    from super_advanced_agents.cli.importing.planning import Planning
-    from super_advanced_agents.cli.importing.summary import RejectedLine, Summary
-    from super_advanced_agents.cli.importing.target import Target
+    from super_advanced_agents.tenancy.importing.files import Input, Inputs
+    from super_advanced_agents.tenancy.importing.planning import Planning
+    from super_advanced_agents.tenancy.importing.summary import RejectedLine, Summary
+    from super_advanced_agents.tenancy.importing.target import Target
 
 _MAX_PRINTED = 20
 _INDEXED = 1_000
@@ -77,11 +77,11 @@ def import_(
     (--url), it goes to the key's tenant, and the server embeds the texts; settings of agents need the scope admin.
     """
     from super_advanced_agents.cli.encryption import decrypted_files
-    from super_advanced_agents.cli.importing.files import Inputs
-    from super_advanced_agents.cli.importing.locations import Locations, location_file
-    from super_advanced_agents.cli.importing.planning import Planning
-    from super_advanced_agents.cli.importing.summary import Summary
     from super_advanced_agents.formats import UNDERSTOOD
+    from super_advanced_agents.tenancy.importing.files import Inputs
+    from super_advanced_agents.tenancy.importing.locations import Locations, location_file
+    from super_advanced_agents.tenancy.importing.planning import Planning
+    from super_advanced_agents.tenancy.importing.summary import Summary
 
     _check_format(format_)
     if url is not None and tenant is not None:
@@ -159,7 +159,7 @@ def _divided(
 
 
 def _import_files(planning: Planning, files: list[Input], target: Target) -> None:
-    from super_advanced_agents.cli.importing.applying import Applier
+    from super_advanced_agents.tenancy.importing.applying import Applier
 
     with closing(planning.plan(files, target)) as plan, bar(unit="memories") as progress:
         planning.locations.save()
@@ -187,7 +187,7 @@ class _Rejections:
             print_note("Further lines that cannot be imported are only counted.")
 
     def reject(self, rejected: RejectedLine) -> None:
-        from super_advanced_agents.cli.importing.summary import StrictStopError
+        from super_advanced_agents.tenancy.importing.summary import StrictStopError
 
         self.print(rejected)
         if self._strict:

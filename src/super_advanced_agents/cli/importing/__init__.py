@@ -1,4 +1,4 @@
-"""Import of files: compare them with what is stored of them, and store the difference.
+"""Import of the files that `saa export` wrote.
 
 What a file holds is parsed by `formats`.
 """

@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from super_advanced_agents._runtime.sync_bridge import run_sync
-from super_advanced_agents.cli.importing.files import Input
-from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, StrictStopError, Summary
 from super_advanced_agents.cli.session import open_embedder, open_folder_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
@@ -22,6 +20,8 @@ from super_advanced_agents.stores.transfer.jsonl import JsonlReader
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
 from super_advanced_agents.stores.transfer.storing import aimport_parts
 from super_advanced_agents.tenancy.data_folder.importing import DataFolderTargets
+from super_advanced_agents.tenancy.importing.files import Input
+from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, StrictStopError, Summary
 from super_advanced_agents.tenancy.settings import Settings
 
 _START_BYTES = 4_096

@@ -1,6 +1,7 @@
 """Export of a store's records to JSON lines or Parquet, and import into any store.
 
-Backups of a store's own files (`stores.faiss.maintenance`) and imports of texts (`cli.importing`) do not belong here.
+Backups of a store's own files (`stores.faiss.maintenance`) and imports of texts (`tenancy.importing`) do not
+belong here.
 """
 
 from super_advanced_agents.stores.embedder import Embedder

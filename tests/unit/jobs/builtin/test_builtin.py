@@ -215,3 +215,36 @@ async def test_process_uses_the_new_model_after_reembedding(jobs: Jobs, runtime:
         unknown = await jobs.asubmit("reembed", {"model": "/etc/passwd"})
         with pytest.raises(JobError, match="no known embedding model"):
             await jobs.aresult(unknown.id, timeout_s=60)
+
+
+async def test_import_follows_files_and_goes_on_after_a_bad_one(
+    jobs: Jobs, runtime: Runtime, settings: Settings
+) -> None:
+    """A second import doubles nothing; a file that is not UTF-8 is named, and the rest is stored."""
+    folder = settings.data_dir / "files" / "default" / "notes"
+    await asyncio.to_thread(_write_notes, folder)
+    agent = runtime.agent_of(runtime.memories("default"), "default", "ann")
+    async with working(jobs):
+        results = []
+        for _ in range(2):
+            info = await jobs.asubmit("import_files", {"path": "notes", "agent": "ann"})
+            results.append(await jobs.aresult(info.id, timeout_s=120))
+        first, second = results
+        assert isinstance(first, dict)
+        assert isinstance(second, dict)
+        assert (first["stored"], second["stored"], second["known"]) == (2, 0, 2)
+        assert first["failed"] or first["passed_over"]
+        assert await agent.acount() == 2
+        assert str(settings.data_dir) not in str(first)
+        for path in ("../other", "/etc/passwd", "nothing", "notes/../../other"):
+            wrong = await jobs.asubmit("import_files", {"path": path})
+            with pytest.raises(JobError, match="no file"):
+                await jobs.aresult(wrong.id, timeout_s=60)
+
+
+def _write_notes(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder.parent.parent / "other").mkdir()
+    (folder / "a.md").write_text("# Paris\n\nThe Louvre is a museum.\n")
+    (folder / "b.txt").write_bytes(b"\x00\x01\x02\xff" * 99)
+    (folder / "c.txt").write_text("Cats sleep all day.\n")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from super_advanced_agents.cli.importing.files import Input, digest_of_location
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.formats import Part
 from super_advanced_agents.stores.record_fields import RESERVED
+from super_advanced_agents.tenancy.importing.files import Input, digest_of_location
 from super_advanced_agents.types import JSONValue, Memory
 
 PLACE_FIELDS = frozenset({"lines", "turn", "file_id", "file"})

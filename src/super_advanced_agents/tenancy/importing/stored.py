@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from super_advanced_agents.cli.importing.files import Inputs, digest_of_location
-from super_advanced_agents.cli.importing.locations import Locations
-from super_advanced_agents.cli.importing.memories import body_digest, content_digest
-from super_advanced_agents.cli.importing.target import Scans, scan_all
+from super_advanced_agents.tenancy.importing.files import Inputs, digest_of_location
+from super_advanced_agents.tenancy.importing.locations import Locations
+from super_advanced_agents.tenancy.importing.memories import body_digest, content_digest
+from super_advanced_agents.tenancy.importing.target import Scans, scan_all
 from super_advanced_agents.types import Record
 
 _UIDS = 200  # of 256 characters each, they are within the limit of a filter

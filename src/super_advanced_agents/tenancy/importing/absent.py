@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-from super_advanced_agents.cli.importing.files import Input
-from super_advanced_agents.cli.importing.stored import AbsentFile, StoredFiles, StoredPart
+from super_advanced_agents.tenancy.importing.files import Input
+from super_advanced_agents.tenancy.importing.stored import AbsentFile, StoredFiles, StoredPart
 
 
 class AbsentFiles:

@@ -6,15 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
-from super_advanced_agents.cli.importing.absent import AbsentFiles
-from super_advanced_agents.cli.importing.files import Input, Inputs, is_zip, without_unpacked
-from super_advanced_agents.cli.importing.locations import Locations
-from super_advanced_agents.cli.importing.matching import Matching, PartKey, match_parts
-from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMaker, NewPart, stable_uid
-from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
-from super_advanced_agents.cli.importing.stored import StoredFiles, StoredPart, place_of
-from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
-from super_advanced_agents.cli.importing.target import Scans
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.formats import (
@@ -29,6 +20,15 @@ from super_advanced_agents.formats import (
     format_named,
 )
 from super_advanced_agents.stores.validation import checked_uid
+from super_advanced_agents.tenancy.importing.absent import AbsentFiles
+from super_advanced_agents.tenancy.importing.files import Input, Inputs, is_zip, without_unpacked
+from super_advanced_agents.tenancy.importing.locations import Locations
+from super_advanced_agents.tenancy.importing.matching import Matching, PartKey, match_parts
+from super_advanced_agents.tenancy.importing.memories import PLACE_FIELDS, MemoryMaker, NewPart, stable_uid
+from super_advanced_agents.tenancy.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
+from super_advanced_agents.tenancy.importing.stored import StoredFiles, StoredPart, place_of
+from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.tenancy.importing.target import Scans
 from super_advanced_agents.types import Memory
 
 

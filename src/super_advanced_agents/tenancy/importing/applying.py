@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
-from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
-from super_advanced_agents.cli.importing.target import Target, scan_all
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.tenancy.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
+from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.tenancy.importing.target import Target, scan_all
 from super_advanced_agents.types import Relocation
 
 _STORE_BATCH = LIMITS.batch_records  # an embedding engine idles at the end of each call: 6% of the time at 256

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from super_advanced_agents.cli.importing.stored import StoredPart
+from super_advanced_agents.tenancy.importing.stored import StoredPart
 
 
 @dataclass(frozen=True, slots=True)
