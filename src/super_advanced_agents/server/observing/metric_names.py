@@ -57,6 +57,7 @@ GAUGES: Mapping[str, str] = MappingProxyType(
         "permits": "Requests of a kind that may run at once.",
         "permits_in_use": "Requests of a kind that run now.",
         "permits_waiting": "Requests of a kind that wait for a permit now.",
+        "jobs": "Background jobs by state, of all tenants.",
         "streams_open": "gRPC streams of messages that are open.",
         "request_room_bytes": "Bytes of large requests that are arriving or worked on.",
         "answers_being_sent_bytes": "Bytes of long answers that clients have not read yet.",

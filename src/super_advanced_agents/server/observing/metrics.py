@@ -21,6 +21,7 @@ from super_advanced_agents.server.observing.metric_names import COUNTERS, GAUGES
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import counters, histograms, queues
 from super_advanced_agents.tenancy.runtime import Stage
+from super_advanced_agents.types import JobState
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -70,7 +71,13 @@ class Metrics:
         return await asyncio.shield(self._running)
 
     async def _gather(self) -> bytes:
-        samples = [*self._of_process(), *self._of_limits(), *self._of_models(), *await self._of_stores()]
+        samples = [
+            *self._of_process(),
+            *self._of_limits(),
+            *self._of_models(),
+            *await self._of_stores(),
+            *await self._of_jobs(),
+        ]
         text = await in_thread(lambda: _as_text(samples), name="write metrics")
         self._text, self._gathered_at = text, time.monotonic()
         return text
@@ -114,6 +121,17 @@ class Metrics:
         yield Sample("result_cache_entries", results["entries"])
         for outcome in ("hits", "misses", "shared", "bypassed"):
             yield Sample("result_cache_lookups", results[outcome], {"outcome": outcome})
+
+    async def _of_jobs(self) -> list[Sample]:
+        jobs = self._services.jobs
+        if jobs is None:
+            return []
+        try:
+            async with asyncio.timeout(_STATS_S):
+                counts = await jobs.backend.acount()
+        except (SuperAdvancedAgentsError, TimeoutError):
+            return []
+        return [Sample("jobs", counts.get(state, 0), {"state": str(state)}) for state in JobState]
 
     async def _of_stores(self) -> list[Sample]:
         runtime = self._services.runtime
