@@ -1,4 +1,4 @@
-"""Workflows call the Makefile with pinned actions and few rights, and the notes of a version come from the changelog."""
+"""Workflows call the Makefile with pinned actions and few rights, and release notes come from the changelog."""
 
 from __future__ import annotations
 
