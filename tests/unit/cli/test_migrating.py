@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -162,3 +163,20 @@ def test_migrate_out_of_postgresql_needs_a_store_there(saa, tmp_path, postgres_s
         assert message in result.stderr
         assert "Hint:" in result.stderr
     assert not (tmp_path / "target").exists()
+
+
+def test_migrate_to_milvus_and_back_gives_equal_memories(saa, source, tmp_path, milvus_url):
+    """Milvus has no place for collections and settings, which is said."""
+    there = f"{milvus_url}/migrated_{uuid4().hex}"
+    report = saa.json("migrate", "--from", f"faiss:{source}", "--to", there)
+    assert (report["equal"], report["records"], report["collections"]) == (True, 922, 0)
+    with FAISSVectorStore(DIM, source / "store") as store:
+        _fill(store, "new", "fresh", 5)
+        tenant_view(store, "default").delete(["u00020"], namespace="guide")
+    result = saa("migrate", "--from", f"faiss:{source}", "--to", there)
+    assert "Collections and settings" in result.stderr
+    back = tmp_path / "back"
+    assert saa.json("migrate", "--from", there, "--to", f"faiss:{back}")["equal"]
+    assert _tallies(source / "store") == _tallies(back / "store")
+    missing = saa("migrate", "--from", f"{milvus_url}/missing", "--to", f"faiss:{tmp_path / 'other'}", code=1)
+    assert "there is no collection 'missing'" in missing.stderr

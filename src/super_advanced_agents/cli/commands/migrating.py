@@ -120,6 +120,10 @@ def _print(migrated: Migrated, *, as_json: bool) -> None:
     print_result(f"Copied {copied} records in {seconds:.1f} s{rate}; deleted {deleted} that the source has no more.")
     if migrated.agents or len(parts) > 1:
         print_result(f"Stored the settings of {migrated.agents} agents, and {len(parts) - 1} collections.")
+    if not migrated.with_catalog:
+        print_note(
+            "Collections and settings of agents stay where they are: both URLs must be of stores that hold them."
+        )
     if migrated.equal:
         print_result(f"Both stores are equal: {records} records, by count and checksum of each namespace.")
         for model in migrated.models:

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.stores.milvus import MilvusVectorStore
+from super_advanced_agents.stores.milvus.address import MilvusAddress
+from super_advanced_agents.stores.milvus.connection import MilvusConnection
+from super_advanced_agents.stores.milvus.schema import settings_in
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.postgres import PgVectorStore
 
@@ -54,4 +58,19 @@ def _open_postgres(url: str) -> ExistingStore:
     return ExistingStore(store, settings.metric)
 
 
-_OPENERS = {"postgresql": _open_postgres, "postgres": _open_postgres}
+def _open_milvus(url: str) -> ExistingStore:
+    connection = MilvusConnection(MilvusAddress.of(url))
+    try:
+        settings = settings_in(connection)
+    finally:
+        connection.close()
+    if settings is None:
+        address = connection.address
+        raise StoreError(
+            f"there is no collection {address.collection!r} in {address.server}", hint="check the URL after --from"
+        )
+    dim, metric = settings
+    return ExistingStore(MilvusVectorStore(url, dim, metric=metric), metric)
+
+
+_OPENERS = {"postgresql": _open_postgres, "postgres": _open_postgres, "milvus": _open_milvus}

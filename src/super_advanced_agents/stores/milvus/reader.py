@@ -114,6 +114,17 @@ class Reader:
                 names = dict.fromkeys(sorted(names)[:limit])
                 after = f"namespace <= {quote([*names][-1])}"
 
+    def tenants(self) -> list[str]:
+        """Return the names of the tenants that have unexpired records; the default tenant's is empty."""
+        names: dict[str, None] = {}
+        live = f"expires_at > {self._table.clock.now()!r}"
+        while True:  # as in `namespaces`
+            unknown = f"not ({among('tenant', names)})" if names else ALL
+            rows = self._table.connection.query("", every(live, unknown), ["tenant"], partitions=[], limit=_NAMED)
+            if not rows:
+                return sorted(names)
+            names.update(dict.fromkeys(row["tenant"] for row in rows))
+
     def count_all(self) -> int:
         """Count the unexpired records of all tenants."""
         return self._table.connection.count("", f"expires_at > {self._table.clock.now()!r}", partitions=[])

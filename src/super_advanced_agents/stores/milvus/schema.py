@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError
 from super_advanced_agents.stores.milvus.connection import MilvusConnection
@@ -104,7 +104,22 @@ def _create(connection: MilvusConnection, *, dim: int, metric: Metric, index: In
     client.create_index(name, indexes, timeout=_TIMEOUT_S)
 
 
-def _check(connection: MilvusConnection, described: Mapping[str, Any], dim: int, metric: Metric) -> None:
+def settings_in(connection: MilvusConnection) -> tuple[int, Metric] | None:
+    """Return the dimension and the metric of the collection; None if there is none.
+
+    Raises:
+        ConfigurationError: the collection was not made by this package, or by a newer version.
+        EngineUnavailableError: the server does not answer.
+    """
+    name = connection.address.collection
+    with connection.errors():
+        if not connection.client.has_collection(name, timeout=_TIMEOUT_S):
+            return None
+        described = connection.client.describe_collection(name, timeout=_TIMEOUT_S)
+    return _settings(connection, described)
+
+
+def _settings(connection: MilvusConnection, described: Mapping[str, Any]) -> tuple[int, Metric]:
     name, server = connection.address.collection, connection.address.server
     words = dict(word.partition("=")[::2] for word in str(described.get("description", "")).split())
     if "super_advanced_agents" not in words or not words.get("schema", "").isdigit():
@@ -116,14 +131,20 @@ def _check(connection: MilvusConnection, described: Mapping[str, Any], dim: int,
             f"the collection {name!r} has schema {words['schema']}, this version knows {VERSION}",
             hint="upgrade the package",
         )
-    [stored] = [int(field["params"]["dim"]) for field in described["fields"] if field["name"] == "vector"]
-    if stored != dim:
+    [dim] = [int(field["params"]["dim"]) for field in described["fields"] if field["name"] == "vector"]
+    return dim, cast("Metric", words["metric"])
+
+
+def _check(connection: MilvusConnection, described: Mapping[str, Any], dim: int, metric: Metric) -> None:
+    name = connection.address.collection
+    stored_dim, stored_metric = _settings(connection, described)
+    if stored_dim != dim:
         raise ConfigurationError(
-            f"the collection {name!r} holds vectors of {stored} numbers, not of {dim}",
-            hint=f"open it with dim={stored}, or name another collection",
+            f"the collection {name!r} holds vectors of {stored_dim} numbers, not of {dim}",
+            hint=f"open it with dim={stored_dim}, or name another collection",
         )
-    if words["metric"] != metric:
+    if stored_metric != metric:
         raise ConfigurationError(
-            f"the collection {name!r} has the metric {words['metric']!r}, not {metric!r}",
-            hint=f"open it with metric={words['metric']!r}, or name another collection",
+            f"the collection {name!r} has the metric {stored_metric!r}, not {metric!r}",
+            hint=f"open it with metric={stored_metric!r}, or name another collection",
         )

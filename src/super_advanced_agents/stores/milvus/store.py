@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, get_args
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.budget import Budget, spend
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents.config import LIMITS, Limits
+from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, Limits
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus.address import MilvusAddress
@@ -146,6 +146,9 @@ class MilvusVectorStore(VectorStore):
 
     async def _execute(self, request: Request[R]) -> R:
         return cast("R", await self._handlers[type(request)](request))
+
+    async def _atenants(self) -> list[str]:
+        return sorted(name or DEFAULT_TENANT for name in await self._read(self._reader.tenants))
 
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         return await self._read(partial(self._reader.namespaces, tenant, limit))
