@@ -115,7 +115,10 @@ class Reader:
                 after = f"namespace <= {quote([*names][-1])}"
 
     def tenants(self) -> list[str]:
-        """Return the names of the tenants that have unexpired records; the default tenant's is empty."""
+        """Return the names of the tenants that have unexpired records, sorted.
+
+        The name of the default tenant is empty.
+        """
         names: dict[str, None] = {}
         live = f"expires_at > {self._table.clock.now()!r}"
         while True:  # as in `namespaces`
