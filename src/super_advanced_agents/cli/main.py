@@ -14,6 +14,7 @@ from super_advanced_agents.cli.commands.agents import agents
 from super_advanced_agents.cli.commands.auditing import audit
 from super_advanced_agents.cli.commands.chatting import chat
 from super_advanced_agents.cli.commands.checkup import doctor
+from super_advanced_agents.cli.commands.compacting import compact
 from super_advanced_agents.cli.commands.editing import edit, get
 from super_advanced_agents.cli.commands.finding import ask, search
 from super_advanced_agents.cli.commands.importing import import_
@@ -89,6 +90,7 @@ for _name, _command in (
     ("backup", backup),
     ("restore", restore),
     ("migrate", migrate),
+    ("compact", compact),
     ("reembed", reembed),
     ("serve", serve),
     ("worker", worker),

@@ -16,6 +16,7 @@ from super_advanced_agents.stores.faiss.maintenance.backup import (
     read_backup,
     write_backup,
 )
+from super_advanced_agents.stores.faiss.maintenance.compaction import compact_database, compact_store
 from super_advanced_agents.stores.faiss.maintenance.dumping import DatabaseDump
 from super_advanced_agents.stores.faiss.maintenance.inspection import (
     has_records_table,
@@ -40,6 +41,8 @@ __all__ = [
     "DatabaseDump",
     "LocalStore",
     "back_up",
+    "compact_database",
+    "compact_store",
     "copy_database",
     "damaged_file",
     "has_records_table",

@@ -21,7 +21,7 @@ _SERVICE = "super-advanced-agents"
 
 @asynccontextmanager
 async def exported_traces(settings: Settings) -> AsyncIterator[None]:
-    """Enter a context in which the spans of this process are sent to the endpoint of the settings, if any.
+    """Enter a context that sends this process's spans to the endpoint of the settings, if any.
 
     The service's name is `super-advanced-agents`, or that of `OTEL_SERVICE_NAME`. What waits is bounded, and what
     cannot be sent is dropped.
