@@ -32,14 +32,14 @@ def test_remote_agent_holds_a_conversation(server, shared_machine, transport):
     """The second answer knows the first message; the stream ends once both turns are stored."""
     with RemoteAgent(server.startup_info[transport], f"talk/{transport}", api_key=shared_machine.key) as agent:
         first = agent.chat("My boat is called Rosinante.", "sea")
-        events = list(agent.chat_events("What is my boat called?", session="sea"))
+        events = list(agent.chat_events("What is the name of my boat?", session="sea"))
         assert "Rosinante" in events[-1].done
         assert events[0].sources == []
         turns = sorted(agent.scan({"$session": "sea"}), key=lambda turn: (turn.created_at, turn.metadata["turn"]))
         assert [turn.text for turn in turns] == [
             "user: My boat is called Rosinante.",
             f"assistant: {first.text}",
-            "user: What is my boat called?",
+            "user: What is the name of my boat?",
             f"assistant: {events[-1].done}",
         ]
         agent.chat("Hello!", "sea", remember=False)
@@ -84,7 +84,7 @@ def test_stream_over_rest_is_that_of_a_question(rest):
 def test_command_talks_line_by_line_and_goes_on_with_a_session(machine):
     """Blank lines are passed over, and the end of the input ends it."""
     machine.saa("chat", "--session", "sea", stdin="My boat is called Rosinante.\n\n")
-    lines = machine.saa("chat", "-s", "sea", "--json", stdin="What is my boat called?\n").strip()
+    lines = machine.saa("chat", "-s", "sea", "--json", stdin="What is the name of my boat?\n").strip()
     assert "Rosinante" in json.loads(lines)["text"]
     assert machine.json("list")["memories"][0]["session"] == "sea"
     assert len(machine.json("list")["memories"]) == 4

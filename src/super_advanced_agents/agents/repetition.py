@@ -11,6 +11,9 @@ _END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f\n]")
 
 _MIN_WORDS = 4
 _MAX_REPEATED = 3
+_MAX_PHRASE_WORDS = 8
+_MAX_PHRASES = 4
+_MAX_SAME_WORDS = 8
 
 
 class RepetitionFilter:
@@ -22,7 +25,8 @@ class RepetitionFilter:
     it. Sentences of less than four words may come again, and so may short lines of code.
 
     Attributes:
-        looping: True once three sentences in a row came again: the model has nothing new to say.
+        looping: True once three sentences in a row came again, or a phrase in a sentence comes for the fourth time in a
+            row: the model has nothing new to say.
     """
 
     def __init__(self) -> None:
@@ -47,6 +51,7 @@ class RepetitionFilter:
         if not self.looping and (self._passed or not self._may_repeat()):
             passed.append(self._sentence[self._passed :])
             self._passed = len(self._sentence)
+            self.looping = _repeats_a_phrase(self._sentence)
         return "".join(passed)
 
     def flush(self) -> str:
@@ -69,6 +74,18 @@ class RepetitionFilter:
     def _may_repeat(self) -> bool:
         key = _key(self._sentence)
         return any(known.startswith(key) for known in self._known)
+
+
+def _repeats_a_phrase(sentence: str) -> bool:
+    # Whether it ends with four times the same two to eight words, or eight times the same one. Rows of tables have
+    # marks and numbers that are no words.
+    words = sentence.casefold().split()[-_MAX_PHRASE_WORDS * _MAX_PHRASES - 1 : -1]  # the last one may grow
+    for size in range(1, _MAX_PHRASE_WORDS + 1):
+        count = size * (_MAX_PHRASES if size > 1 else _MAX_SAME_WORDS)
+        phrase = words[-size:]
+        if len(words) >= count and words[-count:] == phrase * (count // size):
+            return (size == 1 or len(set(phrase)) > 1) and all(any(map(str.isalpha, word)) for word in phrase)
+    return False
 
 
 async def without_repetition(stream: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:

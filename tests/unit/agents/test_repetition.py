@@ -38,6 +38,24 @@ def test_three_repeated_sentences_in_a_row_are_a_loop(size):
     assert _filtered(loop, size) == ("It takes a lot of patience. It is a skill to learn.", True)
 
 
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("loop", ["wonderful, ", "a wonderful and loyal dog, "])
+def test_phrase_that_is_repeated_in_a_sentence_is_a_loop(loop, size):
+    """It ends after a few of them, since the first ones were passed on already."""
+    text, looping = _filtered("He is " + loop * 90, size)
+    assert looping
+    assert text.startswith("He is " + loop)
+    assert text.count(loop) <= 9
+
+
+@pytest.mark.parametrize(
+    "text", ["| 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |", "No, no, no, no!", "- - - - - - - - - - - -"]
+)
+def test_rows_of_tables_and_lines_are_no_loops(text):
+    """Only words are."""
+    assert _filtered(text, 1) == (text, False)
+
+
 def test_sentence_is_passed_on_as_soon_as_it_differs():
     """A reader of a stream does not wait for its end."""
     repetition = RepetitionFilter()
