@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tarfile
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from super_advanced_agents.server.auth.key_store import new_key
 from super_advanced_agents.stores.local import SCHEMA_VERSION
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "data" / "upgrades").glob("*.tar.xz"))
@@ -77,3 +79,27 @@ def test_doctor_migrates_all_stores_and_takes_the_rights_of_others_when_told_to(
     assert databases[0].stat().st_mode & 0o077 == 0
     again = [check["detail"] for check in old.json("doctor", "--fix")["checks"] if check["name"] == "fix"]
     assert again == ["the stores have the schemas of this version"]
+
+
+def test_doctor_makes_the_tables_of_a_shared_database_before_a_server_of_it_starts(
+    machine, new_machine, tmp_path, postgres_schema_url
+):
+    """As the chart's job does, with the URL in a file; a second server finds the key that the first was given."""
+    key = new_key().key
+    for name, secret in (("store", postgres_schema_url), ("key", key)):
+        (tmp_path / name).write_text(secret)
+    given = {"SAA_STORE_FILE": str(tmp_path / "store")}
+    with machine.start("doctor", "--fix", "--json", environment=given) as process:
+        out, errors = process.communicate(timeout=150)
+    assert process.returncode == 0, errors
+    fixed = [check["detail"] for check in json.loads(out)["checks"] if check["name"] == "fix"]
+    assert fixed[-1] == "the stores have the schemas of this version"
+    with machine.server({**given, "SAA_ADMIN_KEY_FILE": str(tmp_path / "key")}) as first:
+        first.headers["Authorization"] = f"Bearer {key}"
+        with new_machine(tmp_path / "second").server(given) as second:
+            second.headers["Authorization"] = f"Bearer {key}"
+            while second.get("/readyz").status_code != 200 or first.get("/readyz").status_code != 200:
+                time.sleep(0.05)
+            stored = first.post("/v1/agents/guide/memories", json={"text": TEXTS[0]}).raise_for_status().json()
+            found = second.post("/v1/agents/guide/search", json={"query": "pump"}).raise_for_status().json()["results"]
+            assert [match["uid"] for match in found] == stored["uids"]
