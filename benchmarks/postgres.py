@@ -40,7 +40,7 @@ _SEARCH = """SELECT uid, text, metadata, source, session, created_at, updated_at
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the rows of searches, of batches, of many tenants and of the recall of hybrid search."""
+    """Yield the rows of searches, of batches, of many tenants and of hybrid search."""
     with ExitStack() as stack:
         url = os.environ.get("SAA_TEST_POSTGRES_URL") or _start_server(stack)
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))

@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -180,7 +181,8 @@ class Database:
         with self._opening:
             shared = self._shared
         if shared is not None:
-            shared.loop.submit(work).wait(_CLOSE_S)
+            with suppress(TimeoutError):  # closing goes on, and ends the tasks with the loop
+                shared.loop.submit(work).wait(_CLOSE_S)
 
     def close(self) -> None:
         """Wait for the transactions under way, and close the connections that no other object uses. Blocks."""

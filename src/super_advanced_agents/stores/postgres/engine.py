@@ -87,6 +87,7 @@ class Engine:
         if settings.dim > MAX_DIM[settings.storage]:
             graph_rows = None
         graphs = GraphBuilder(database, settings.storage, settings.metric, graph_rows)
+        await database.read(graphs.plan)
         return cls(
             database,
             scopes,

@@ -52,6 +52,10 @@ class GraphBuilder:
             f"UPDATE {{schema}}.scopes SET graph = 'building', graph_at = {NOW} WHERE id = %s AND "  # noqa: S608
             f"(graph IS NULL OR graph = 'building' AND graph_at < {NOW} - %s)"
         )
+        self._lacking = database.sql(
+            f"SELECT id, rows FROM {{schema}}.scopes WHERE rows >= %s AND "  # noqa: S608
+            f"(graph IS NULL OR graph = 'building' AND graph_at < {NOW} - %s)"
+        )
         self._mark = database.sql("UPDATE {schema}.scopes SET graph = %s WHERE id = %s")
         self._growing: dict[int, tuple[float, float]] = {}  # scope -> its first and last write since it became large
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +69,13 @@ class GraphBuilder:
         self._growing[number] = self._growing.get(number, (now, now))[0], now
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def plan(self, connection: Connection) -> None:
+        """Plan the graphs that large scopes lack, as after a build that was interrupted."""
+        if self._min_rows is not None:
+            cursor = await connection.execute(self._lacking, (self._min_rows, _BUILD_S))
+            for number, rows in await cursor.fetchall():
+                self.note_write(number, rows, None)
 
     async def _run(self) -> None:
         while self._growing:

@@ -16,6 +16,9 @@ COMPONENT = "store"
 _INLINE_BYTES = 6_000
 """Vectors of up to this size stay in the row, where an exact search reads them at once."""
 
+_MIN_VERSION = (0, 8)
+"""The first pgvector with iterative scans."""
+
 _TABLES = (
     "CREATE TABLE {schema}.settings (name text PRIMARY KEY, value text NOT NULL)",
     """CREATE TABLE {schema}.tenants (
@@ -123,6 +126,7 @@ async def open_schema(database: Database, settings: StoreSettings) -> VectorCode
         oid = await database.read(lambda connection: _type_oid(connection, settings.storage))
     if oid is None:
         raise _no_vector(database)
+    await database.read(lambda connection: _check_version(connection, database))
     await migrate(database, COMPONENT, _steps(settings))
     stored = await database.read(lambda connection: _settings(connection, database))
     for name, value in _as_texts(settings).items():
@@ -177,6 +181,18 @@ def _as_texts(settings: StoreSettings) -> dict[str, str]:
 async def _type_oid(connection: Connection, storage: PgStorage) -> int | None:
     row = await (await connection.execute("SELECT to_regtype(%s)::oid", (storage,))).fetchone()
     return None if row is None or row[0] is None else int(row[0])
+
+
+async def _check_version(connection: Connection, database: Database) -> None:
+    cursor = await connection.execute("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'vector'")
+    row = await cursor.fetchone()
+    version = "" if row is None else str(row[0])
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < _MIN_VERSION:
+        raise ConfigurationError(
+            f"pgvector {version} in {database.address.shown} is too old",
+            hint="install 0.8 or newer, and run as an administrator: ALTER EXTENSION vector UPDATE",
+        )
 
 
 async def _settings(connection: Connection, database: Database) -> dict[str, str]:
