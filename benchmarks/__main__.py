@@ -34,6 +34,13 @@ from benchmarks.sampled_loop import SampledLoop
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.models import pull
 
+
+def _engines(bench: Bench) -> Iterator[Row]:
+    from benchmarks import postgres  # it needs the extra postgres and a server
+
+    yield from postgres.rows(bench)
+
+
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "retrieval": retrieval.rows,
     "writes": writes.rows,
@@ -50,9 +57,13 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "serving": serving.rows,
     "lag": lag.rows,
     "million": million.rows,
+    "engines": _engines,
 }
-BY_DEFAULT = [name for name in GROUPS if name != "million"]
-"""The groups that run without `--only`; building a million rows takes most of an hour."""
+BY_DEFAULT = [name for name in GROUPS if name not in {"million", "engines"}]
+"""The groups that run without `--only`.
+
+Building a million rows takes most of an hour, and the engines need servers.
+"""
 
 
 def main() -> None:
