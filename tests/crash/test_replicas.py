@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.crash.replicas.service import Service, running_service
 from tests.crash.replicas.workload import Client, Findings, check_stored
@@ -82,3 +83,74 @@ def test_replicas_lose_and_double_nothing_while_they_and_the_database_are_killed
         assert findings.wrong == []
         assert findings.outcomes["done"] > 100
         assert max(seconds for _, seconds in recoveries) < _RECOVERY_S
+
+
+def test_replicas_without_database_or_valkey_say_so_and_heal(tmp_path: Path) -> None:
+    """They refuse with a typed error, are ready for traffic all the same, and share changes at once when it is back."""
+    with running_service(tmp_path) as service:
+        key = service.key("acme")
+        clients = [service.replica(number, key) for number in range(3)]
+        try:
+            _share_changes(service, clients)
+            service.postgres.stop()
+            _refuse_typed(service, clients)
+            service.valkey.stop()
+            _wait(lambda: all(len(_degraded(service, number)) == 2 for number in range(3)), 10.0)
+            service.postgres.start()
+            _wait(lambda: all(client.get("/v1/agents").status_code == 200 for client in clients), _RECOVERY_S)
+            assert all("Valkey" in _degraded(service, number)[0] for number in range(3))
+            assert all(service.readiness(number)["ready"] for number in range(3))
+        finally:
+            for client in clients:
+                client.close()
+
+
+def _share_changes(service: Service, clients: list[httpx2.Client]) -> None:
+    one, other, third = clients
+    assert one.post("/v1/collections", json={"name": "notes", "dim": 2}).status_code == 201
+    records = {"vectors": [[1, 0]], "uids": ["a"]}
+    keyed = {"Idempotency-Key": "first"}
+    assert other.post("/v1/collections/notes/records", json=records, headers=keyed).status_code == 200
+    again = third.post("/v1/collections/notes/records", json=records, headers=keyed)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert one.get("/v1/collections/notes/records/a").status_code == 200
+    assert third.put("/v1/agents/guide", json={"description": "knows Paris"}).status_code == 200
+    assert one.get("/v1/agents/guide").json()["description"] == "knows Paris"
+    assert other.delete("/v1/collections/notes").status_code == 204
+    assert one.get("/v1/collections/notes/records/a").status_code == 404
+    revoked = service.key("globex")
+    replicas = [service.replica(number, revoked) for number in range(3)]
+    assert [replica.get("/v1/agents").status_code for replica in replicas] == [200, 200, 200]
+    service.saa("keys", "revoke", revoked.split("_")[1])
+    _wait(lambda: all(replica.get("/v1/agents").status_code == 401 for replica in replicas), 1.0)
+    for replica in replicas:
+        replica.close()
+
+
+def _refuse_typed(service: Service, clients: list[httpx2.Client]) -> None:
+    began = time.monotonic()
+    for client in clients:
+        for answer in (
+            client.get("/v1/agents"),
+            client.post("/v1/agents/team/memories", json={"text": "lost"}, headers={"Request-Timeout": "5"}),
+            client.post("/v1/agents/team/search", json={"query": "lost"}),
+        ):
+            assert (answer.status_code, answer.json()["error"]) == (503, "EngineUnavailableError")
+            assert answer.json()["retryable"]
+            assert "127.0.0.1" not in answer.text
+    assert time.monotonic() - began < 5.0 * len(clients)
+    _wait(lambda: all(service.readiness(number)["store"] == "unreachable" for number in range(3)), 5.0)
+    assert all(service.readiness(number)["ready"] for number in range(3))
+
+
+def _degraded(service: Service, number: int) -> list[str]:
+    degraded = service.readiness(number)["degraded"]
+    assert isinstance(degraded, list)
+    return degraded
+
+
+def _wait(is_so: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

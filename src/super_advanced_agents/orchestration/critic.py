@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
-from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.prompt import CRITIC
 from super_advanced_agents.orchestration.protocols import SupportsAsk

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from super_advanced_agents._runtime.circuit_breaker import BreakerPermit
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN
 from super_advanced_agents.errors import (
@@ -20,7 +21,6 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.orchestration.answer_room import AnswerRoom
-from super_advanced_agents.orchestration.circuit_breaker import BreakerPermit
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Step, StepStatus

@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.orchestration.answer_room import AnswerRoom
-from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 from super_advanced_agents.orchestration.critic import Critic, as_critic
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.member_calls import CallOptions

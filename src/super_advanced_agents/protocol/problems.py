@@ -101,6 +101,9 @@ CODES: Mapping[HTTPStatus, str] = MappingProxyType(
 """The gRPC code of an HTTP status for problems outside the error tree; else `INTERNAL`."""
 
 _DETAIL_CHARS = 500
+_ENGINE_URL = re.compile(r" (?:postgres(?:ql)?|milvus)://\S+")
+"""The address of an engine in a message, which is for the operator alone."""
+
 _TYPE = "urn:super-advanced-agents:problem:"
 
 
@@ -128,7 +131,10 @@ def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
     name = type(error).__name__
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error"))
     problem = problem_details(
-        status, _truncated(error.message), name=words.lower().replace(" ", "-"), title=words.capitalize()
+        status,
+        _truncated(_ENGINE_URL.sub("", error.message)),
+        name=words.lower().replace(" ", "-"),
+        title=words.capitalize(),
     )
     problem["error"] = name
     problem["retryable"] = error.retryable

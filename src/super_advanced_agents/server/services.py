@@ -72,6 +72,8 @@ class Services:
     def degraded(self) -> list[str]:
         """The parts that work less well than they should, though requests are answered."""
         degraded = []
+        if self.engine_away:
+            degraded.append("the engine of the store does not answer: reads and writes are refused until it does")
         if self.shared is not None and not self.shared.up:
             replicas = self.shared.replicas
             degraded.append(f"Valkey does not answer: each of {replicas} replicas enforces its own share of the limits")
@@ -84,6 +86,13 @@ class Services:
                     f"of {len(servers)} {kind} servers, number {numbers} failed and is left out for a while"
                 )
         return degraded
+
+    @property
+    def engine_away(self) -> bool:
+        """True while the engine of the store, or the database of keys, does not answer."""
+        keys = self.authenticator.keys
+        keys_away = keys is not None and self.runtime.state is not None and not keys.readable
+        return keys_away or not self.runtime.engine_reachable
 
     @property
     def storage_lost(self) -> bool:

@@ -12,6 +12,7 @@ from super_advanced_agents._runtime.files import create_folder, map_os_error, pr
 from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.stores.opening import folder_url, open_store
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.catalog.rows import Entry
@@ -83,12 +84,14 @@ class PostgresPlace:
 
     Args:
         url: the URL of the store.
+        guard: the guard of the engine, which the store of all agents shares.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, guard: EngineGuard) -> None:
         from super_advanced_agents._runtime.postgres import PostgresAddress
 
         self._address = PostgresAddress.parse(url)
+        self._guard = guard
 
     def prepare(self, known: Collection[str]) -> None:
         """Do nothing: a collection has no schema before it is used."""
@@ -100,7 +103,7 @@ class PostgresPlace:
         """Open the store in the schema of a collection."""
         conninfo = self._address.conninfo
         mark = "&" if "?" in conninfo else "?"
-        return _open(f"{conninfo}{mark}schema={self._schema(entry.id)}", entry)
+        return GuardedStore(_open(f"{conninfo}{mark}schema={self._schema(entry.id)}", entry), self._guard)
 
     def remove(self, collection_id: str) -> None:
         """Drop the schema of a deleted collection."""
@@ -121,15 +124,16 @@ class PostgresPlace:
         return f"{self._address.schema[:20]}_c_{collection_id}"
 
 
-def place_of(store_url: str, folder: Path) -> CollectionPlace:
+def place_of(store_url: str, folder: Path, guard: EngineGuard | None = None) -> CollectionPlace:
     """Return where the collections of a store are.
 
     Args:
         store_url: the URL of the store that all agents share.
         folder: the folder of collections, for stores that are not PostgreSQL.
+        guard: the guard of the store's engine, if there is one already.
     """
     is_postgres = store_url.partition(":")[0].lower() in ("postgresql", "postgres")
-    return PostgresPlace(store_url) if is_postgres else FolderPlace(folder)
+    return PostgresPlace(store_url, guard or EngineGuard()) if is_postgres else FolderPlace(folder)
 
 
 def _open(url: str, entry: Entry) -> VectorStore:

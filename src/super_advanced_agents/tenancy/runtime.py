@@ -30,7 +30,8 @@ from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.folder import StoreFolder
-from super_advanced_agents.stores.opening import open_store
+from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
+from super_advanced_agents.stores.opening import folder_of, open_store
 from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog, new_collection
@@ -117,6 +118,12 @@ class Runtime(Resource):
     def catalog(self) -> Catalog:
         """The catalog of all tenants' collections and agent settings; available after `aopen`."""
         return self._checked_components.catalog
+
+    @property
+    def engine_reachable(self) -> bool:
+        """False while the engine of the store, on another machine, is regarded as away."""
+        components = self._components
+        return components is None or components.guard is None or components.guard.reachable
 
     @property
     def state(self) -> SharedState | None:
@@ -294,7 +301,9 @@ class Runtime(Resource):
             if state is None and not settings.has_own_store:
                 # The lock of the default store guards the whole data folder, the catalog and the collections included.
                 stack.callback(StoreFolder(settings.store_dir).release)
-            store = stack.enter_context(open_store(settings.store_url, dim=pipeline.dim))
+            guard = None if folder_of(settings.store_url) is not None else EngineGuard()
+            opened = open_store(settings.store_url, dim=pipeline.dim)
+            store = stack.enter_context(opened if guard is None else GuardedStore(opened, guard))
             if state is not None:  # after the store, whose driver prepares the connections that both share
                 stack.enter_context(state).open()
             limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
@@ -303,7 +312,7 @@ class Runtime(Resource):
                 if state is None
                 else PostgresCatalog(state, declared, **limits)
             )
-            place = place_of(settings.store_url, settings.data_dir / "collections")
+            place = place_of(settings.store_url, settings.data_dir / "collections", guard)
             collections = stack.enter_context(Collections(catalog, place, max_open=settings.max_open_collections))
             _create_declared(declared, collections)
             stack.enter_context(pipeline)  # entered again: it must close before the stores that its callers write to
@@ -320,7 +329,7 @@ class Runtime(Resource):
             orchestrators = stack.enter_context(Orchestrators(services, self._connect))
             orchestrators.open()
             return _Components(
-                pipeline, generator, store, declared, catalog, collections, orchestrators, state, stack.pop_all()
+                pipeline, generator, store, declared, catalog, collections, orchestrators, state, guard, stack.pop_all()
             )
 
     def _release(self) -> None:
@@ -341,6 +350,7 @@ class _Components:
     collections: Collections
     orchestrators: Orchestrators
     state: SharedState | None
+    guard: EngineGuard | None
     all: ExitStack
     """Closes the components in reverse order of opening."""
 

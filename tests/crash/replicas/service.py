@@ -50,13 +50,22 @@ class Service:
 
     Attributes:
         url: the balancer's URL.
+        valkey: the server of the shared limits.
         postgres: the database server; replicas reach it through `cutter`.
         cutter: the proxy to the database server.
         replicas: the processes of `saa serve`.
     """
 
-    def __init__(self, folder: Path, postgres: PostgresServer, cutter: Proxy, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        postgres: PostgresServer,
+        valkey: ValkeyServer,
+        cutter: Proxy,
+        environment: dict[str, str],
+    ) -> None:
         self.postgres = postgres
+        self.valkey = valkey
         self.cutter = cutter
         self._folder = folder
         self._environment = {**os.environ, **environment}
@@ -107,6 +116,11 @@ class Service:
         """Make a key for a tenant, with every scope."""
         return self.saa("keys", "create", "--scope", "admin", "--tenant", tenant).strip()
 
+    def replica(self, number: int, key: str) -> httpx2.Client:
+        """Return a client of one replica."""
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx2.Client(base_url=f"http://127.0.0.1:{self.ports[number]}", headers=headers, timeout=15)
+
     def readiness(self, number: int) -> dict[str, object]:
         """Return what a replica says of itself."""
         answer: dict[str, object] = httpx2.get(f"http://127.0.0.1:{self.ports[number]}/readyz", timeout=10).json()
@@ -149,7 +163,7 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
         postgres.start()
         with (
             embedding_server() as embeddings,
-            ValkeyServer() as valkey,
+            _running_valkey() as valkey,
             Proxy([("127.0.0.1", postgres.port)]) as cutter,
         ):
             settings = {
@@ -162,7 +176,7 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
                 "SAA_LINGER_S": "0",
                 **environment,
             }
-            service = Service(folder, postgres, cutter, settings)
+            service = Service(folder, postgres, valkey, cutter, settings)
             try:
                 service.start_all()
                 service.wait_until_ready()
@@ -172,6 +186,17 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
                 service.stop()
     finally:
         postgres.remove()
+
+
+@contextmanager
+def _running_valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.is_running():
+            server.stop()
 
 
 @contextmanager

@@ -75,6 +75,11 @@ class APIKeyVerifier(Resource):
         self._refresh_tokens, self._refilled_at = _REFRESH_BURST, time.monotonic()
         self._watcher: threading.Thread | None = None
 
+    @property
+    def readable(self) -> bool:
+        """False while the keys cannot be read, so that nobody is let in."""
+        return not self._unreadable
+
     async def aopen(self) -> None:
         """Read all API keys into memory, and start the thread that polls the database for changes.
 

@@ -37,7 +37,7 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
         ready=services.ready,
-        store="failed" if services.storage_lost else "open",
+        store="failed" if services.storage_lost else "unreachable" if services.engine_away else "open",
         embedding_model=runtime.embedding.value,
         language_model=runtime.generation.value,
         reason=_reason(runtime, services),

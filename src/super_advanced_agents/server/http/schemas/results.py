@@ -190,7 +190,7 @@ class Readiness(BaseModel):
     """The response of the readiness check: the state of the store and models."""
 
     ready: bool
-    store: Literal["open", "failed"] = "open"
+    store: Literal["open", "unreachable", "failed"] = "open"
     embedding_model: str
     language_model: str
     reason: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
+from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""A circuit breaker, which stops calls to an agent that keeps failing.
+"""A circuit breaker, which stops calls to an agent or an engine that keeps failing.
 
 The pattern is described in M. Nygard's "Release It!".
 """
@@ -14,7 +14,7 @@ CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Refuse calls to an agent for a while after it has failed several times in a row.
+    """Refuse calls for a while after several have failed in a row.
 
     A closed circuit admits every call. After `failures` failures in a row it is open and admits none for `cool_down_s`.
     Then it is half-open and admits one trial call at a time: a success closes the circuit, a failure opens it again.
@@ -112,7 +112,7 @@ class BreakerPermit:
         """Report to the circuit breaker whether the call succeeded; repeated reports are ignored.
 
         Args:
-            success: None if the result says nothing about the health of the agent.
+            success: None if the result says nothing about the health of what was called.
 
         Returns:
             True if this report opened the circuit.
