@@ -12,12 +12,6 @@ from super_advanced_agents.jobs.sql.database import TABLES, VERSION, Database, R
 if TYPE_CHECKING:
     import psycopg
 
-_BEGIN = (
-    "SELECT set_config('search_path', %s, true), set_config('statement_timeout', '30000', true),"
-    " set_config('lock_timeout', '15000', true)"
-)
-_LOCK = ", pg_advisory_xact_lock(hashtextextended(%s, 0))"
-
 
 class PostgresDatabase(Database):
     """The jobs in the tables of one schema of a PostgreSQL database.
@@ -44,9 +38,19 @@ class PostgresDatabase(Database):
                 "jobs in PostgreSQL need the package psycopg", hint="pip install 'super-advanced-agents[postgres]'"
             ) from exc
         self._address = PostgresAddress.parse(url)
+        schema = self._address.schema  # letters, digits and `_`
+        self._begin = (
+            f'BEGIN; SET LOCAL search_path = "{schema}"; SET LOCAL statement_timeout = 30000;'
+            " SET LOCAL lock_timeout = 15000"
+        )
+        self._lock = f"; SELECT pg_advisory_xact_lock(hashtextextended('saa jobs {schema}', 0))"
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-        with self._mapped_errors():
-            self._create(self._connect())
+        try:
+            with self._mapped_errors():
+                self._create(self._connect())
+        except BaseException:
+            self.close()
+            raise
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         assert self._connection is not None
@@ -83,11 +87,15 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def _transaction(self, connection: psycopg.Connection[tuple[Any, ...]], *, lock: bool) -> Iterator[None]:
-        with connection.transaction():
-            schema = self._address.schema
-            locks = (f"saa jobs {schema}",) if lock else ()
-            connection.execute(f"{_BEGIN}{_LOCK if lock else ''}".encode(), (f'"{schema}"', *locks))
+        # One message begins it: each further one would cost a round trip, which small jobs mostly wait for.
+        try:
+            connection.execute(f"{self._begin}{self._lock if lock else ''}".encode())
             yield
+        except BaseException:
+            with suppress(Exception):
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
     def _create(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         with self._transaction(connection, lock=True):
