@@ -1,4 +1,4 @@
-"""The command `saa compact`, which removes every byte of what was deleted from a data folder."""
+"""The command `saa compact`, which removes every byte of what was deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compact(
     data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
-    """Remove every byte of deleted memories from databases, indexes and caches; list older copies.
+    """Remove every byte of deleted memories from a data folder, and list older copies.
 
     No server may use the data folder. Backups and exports are left alone: those that are older than the latest
     deletion are listed, so that you can delete them.

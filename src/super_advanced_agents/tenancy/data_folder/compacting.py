@@ -51,7 +51,7 @@ class Compaction:
 
 
 def compact_data_folder(data_dir: Path) -> Compaction:
-    """Remove every byte of deleted records from the databases, indexes and caches of a data folder. Blocks.
+    """Remove every byte of deleted records from a data folder. Blocks.
 
     Indexes are built again when they are needed. Backups, exports and other copies are left alone; `old_copies` lists
     them.

@@ -32,7 +32,7 @@ class CompactedStore:
 
 
 def compact_store(folder: Path) -> CompactedStore:
-    """Rewrite a store's database without free space, and remove indexes that know deleted records.
+    """Rewrite a store's database, and remove the indexes that know deleted records.
 
     The caller holds the folder's lock, and no store is open on it. Removed indexes are built again from the rows when
     the store is used. Blocks.
