@@ -79,10 +79,12 @@ def open_local_agent(
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.stores.local import LocalStore, has_store
     from super_advanced_agents.stores.opening import folder_of, open_store
+    from super_advanced_agents.stores.text.languages import fix_language
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load_for_folder(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    fix_language(settings.text_language)
     folder = folder_of(settings.store_url)
     is_missing = folder is not None and not has_store(folder)
     with (

@@ -33,6 +33,7 @@ from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.stores.opening import folder_of, open_store
 from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.text.languages import fix_language
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog, new_collection
 from super_advanced_agents.tenancy.catalog.postgres import PostgresCatalog
@@ -302,6 +303,7 @@ class Runtime(Resource):
                 # The lock of the default store guards the whole data folder, the catalog and the collections included.
                 stack.callback(StoreFolder(settings.store_dir).release)
             guard = None if folder_of(settings.store_url) is not None else EngineGuard()
+            fix_language(settings.text_language)
             opened = open_store(settings.store_url, dim=pipeline.dim)
             store = stack.enter_context(opened if guard is None else GuardedStore(opened, guard))
             if state is not None:  # after the store, whose driver prepares the connections that both share

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         state: the URL of the PostgreSQL database of the catalog, the API keys and idempotent requests, which servers
             share; that of the store when None and it is PostgreSQL, else the data folder.
         models_dir: the folder of all models; the user's cache folder when None.
+        text_language: the language of all texts in Latin script for keyword search, such as `de`; the language of each
+            text is recognized when None. Texts that are indexed already keep their terms.
         agent: the default agent, which answers `POST /search` and the command line.
         embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`;
             `load_for_folder` takes the one of the data folder's memories when none is given.
@@ -150,6 +152,7 @@ class Settings(BaseSettings):
     store: SecretStr | None = None
     state: SecretStr | None = None
     models_dir: Path | None = None
+    text_language: str | None = None
     agent: str = "default"
 
     embedding_model: str = DEFAULT_EMBEDDING_MODEL

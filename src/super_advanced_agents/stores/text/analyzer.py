@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-from super_advanced_agents.stores.text.languages import ENGLISH, detect_language, latin_analyzer
+from super_advanced_agents.stores.text.languages import ENGLISH, detect_language, fixed_language, latin_analyzer
 from super_advanced_agents.stores.text.scripts import clean, fold_case, split, words_of
 
 VERSION = f"2, Unicode {unicodedata.unidata_version}"
@@ -41,9 +41,11 @@ def analyze(text: str) -> Analysis:
     Those of a word in Latin script carry the text's language, unless it is English: "de/haus".
     """
     latin, terms = (text, []) if text.isascii() else split(clean(text))
-    detected = latin[:_MAX_DETECTED].lower().replace("'", " ").replace(",", " ").replace(".", " ")
-    letters = set() if detected.isascii() else {each for each in set(detected) if each > "\x7f" and each.isalpha()}
-    language = detect_language(set(detected.split()), letters)
+    language = fixed_language()
+    if language is None:
+        detected = latin[:_MAX_DETECTED].lower().replace("'", " ").replace(",", " ").replace(".", " ")
+        letters = set() if detected.isascii() else {each for each in set(detected) if each > "\x7f" and each.isalpha()}
+        language = detect_language(set(detected.split()), letters)
     return Analysis(" ".join([*_latin_terms(latin, language), *terms]), language)
 
 

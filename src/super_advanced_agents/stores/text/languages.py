@@ -8,9 +8,12 @@ Other scripts need no guess: their letters tell which stemmer a word takes.
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import dataclass
 from functools import cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+
+from super_advanced_agents.errors import ConfigurationError
 
 MAX_TOKEN_BYTES = 64
 
@@ -33,6 +36,9 @@ STEMMERS = {
     "tr": "turkish",
 }
 """The languages that are recognized, the likelier of two that share words first."""
+
+CODES = frozenset({"en", *STEMMERS})
+"""The codes of the languages with a stemmer, as settings name them."""
 
 # Words that are in most questions and tell nothing about the topic: without them recall@10 rises from 0.64 to 0.66.
 _ENGLISH_STOP_WORDS = (  # noqa: SIM905  # eighty quoted words would be harder to read
@@ -138,6 +144,38 @@ _KNOWN_WORDS = _ENGLISH_WORDS.union(_LANGUAGES_OF_WORD) - frozenset("abcdefghijk
 _LANGUAGES_OF_LETTER = {
     letter: [code for code in STEMMERS if letter in _LETTERS[code]] for letter in set("".join(_LETTERS.values()))
 }
+
+
+@dataclass(slots=True)
+class _Fixed:
+    language: str | None = None
+
+
+_fixed = _Fixed()
+
+
+def fix_language(code: str | None) -> None:
+    """Let this process analyze all texts in Latin script as texts of one language.
+
+    It holds for texts that are indexed from then on, in all stores of the process. Texts that were indexed before keep
+    their terms, and are still found by their own words: a query is analyzed in all languages of an index.
+
+    Args:
+        code: a code of `STEMMERS`, or `"en"`; None to recognize the language of each text, which is the default.
+
+    Raises:
+        ConfigurationError: there is no stemmer for this language.
+    """
+    if code is not None and code not in CODES:
+        raise ConfigurationError(
+            f"text_language: there is no stemmer for {str(code)[:16]!r}", hint=f"use one of {', '.join(sorted(CODES))}"
+        )
+    _fixed.language = ENGLISH if code == "en" else code
+
+
+def fixed_language() -> str | None:
+    """Return the language of all texts of this process; None where each text's is recognized."""
+    return _fixed.language
 
 
 def detect_language(words: Set[str], letters: Set[str] = frozenset()) -> str:
