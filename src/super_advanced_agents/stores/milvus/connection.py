@@ -143,7 +143,10 @@ class MilvusConnection:
         limit: int,
         params: Mapping[str, Any],
     ) -> list[list[dict[str, Any]]]:
-        """Return for each query vector the rows that are nearest, of those that meet an expression."""
+        """Return for each query vector the rows that are nearest, of those that meet an expression.
+
+        Each row has its similarity to the query in the column `distance`.
+        """
         found = self._read(
             tenant,
             lambda options: self._client.search(
@@ -158,7 +161,7 @@ class MilvusConnection:
                 **options,
             ),
         )
-        return [[{**hit["entity"], "pk": hit["pk"]} for hit in hits] for hits in found]
+        return [[{**hit["entity"], "pk": hit["pk"], "distance": hit["distance"]} for hit in hits] for hits in found]
 
     def _read(self, tenant: str, call: Callable[[dict[str, Any]], T]) -> T:
         check_budget()

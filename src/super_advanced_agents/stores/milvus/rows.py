@@ -41,10 +41,12 @@ RECORD_COLUMNS = ["pk", *_OF_RECORD, "vector"]
 ROW_COLUMNS = ["pk", *_OF_RECORD, "vector", "tenant", "seq", "before", "after", "digest"]
 """The columns that a `Row` is made of."""
 MATCH_COLUMNS = [
-    *("pk", "namespace", "uid", "source", "session", "text", "text_rest", "metadata"),
-    *("created_at", "updated_at", "expires_at", "seq", "priority", "before", "after", "complete", "vector"),
+    *("pk", "uid", "source", "session", "text", "text_rest", "metadata"),
+    *("created_at", "updated_at", "seq", "complete"),
 ]
-"""The columns that a `Match` is made of, with its signals."""
+"""The columns that a `Match` is made of."""
+SIGNAL_COLUMNS = [*MATCH_COLUMNS, "priority", "before", "after"]
+"""The columns of a `Match`, and those of the signals of a hybrid search."""
 
 
 class Scope(NamedTuple):
@@ -136,8 +138,10 @@ class Row:
         own = self.terms()
         neighbours = [NO_TEXT.terms if row is None else row.terms().terms for row in (before, after)]
         complete = True
-        for field, terms in (("text", own.terms), ("window", window_terms(neighbours[0], own.terms, neighbours[1]))):
-            counts = {} if self.document.text is None else term_counts(terms)
+        counts = {} if self.document.text is None else term_counts(own.terms)
+        for field in ("text", "window"):
+            if field == "window" and any(neighbours) and self.document.text is not None:
+                counts = term_counts(window_terms(neighbours[0], own.terms, neighbours[1]))
             columns[f"{field}_length"] = -1 if self.document.text is None else sum(counts.values())
             complete = complete and len(counts) <= MAX_FACTS
             columns[f"{field}_terms"] = list(map(term_hash, counts))[:MAX_FACTS]

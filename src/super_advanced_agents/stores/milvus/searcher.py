@@ -31,7 +31,7 @@ from super_advanced_agents.stores.fusion import (
 from super_advanced_agents.stores.milvus.connection import MAX_ROWS, Columns
 from super_advanced_agents.stores.milvus.expressions import condition_of, every
 from super_advanced_agents.stores.milvus.keywords import KeywordSearcher
-from super_advanced_agents.stores.milvus.rows import MATCH_COLUMNS, priority_of, text_of
+from super_advanced_agents.stores.milvus.rows import MATCH_COLUMNS, SIGNAL_COLUMNS, priority_of, text_of
 from super_advanced_agents.stores.milvus.table import Table, verifier
 from super_advanced_agents.stores.options import IndexKind, Metric
 from super_advanced_agents.stores.requests import (
@@ -110,8 +110,9 @@ class Searcher:
         found = [_Found(rows[hit.pk], hit.score, None) for hit in hits if hit.pk in rows]
         if request.query_vector is not None and found:
             [query] = self._scaled(request.query_vector[np.newaxis], field="query_vector")
-            for one, similarity in zip(found, self._similarities(query, [one.row for one in found]), strict=True):
-                one.similarity = float(similarity)
+            similarities = self._measured(request.tenant, query, [one.row["pk"] for one in found])
+            for one in found:
+                one.similarity = similarities.get(one.row["pk"])
         found = self._similar(found, request.min_similarity)[: request.top_k]
         self._check_size([found], request)
         return [self._match(one, one.score, one.similarity) for one in found]
@@ -121,18 +122,23 @@ class Searcher:
         weights = request.weights or Weights()
         depth = candidate_count(weights, request.top_k)
         queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
-        rows = {one.row["pk"]: one.row for one in self._nearest(request, queries, depth)[0]}
+        nearest = self._nearest(request, queries, depth, SIGNAL_COLUMNS)[0]
+        rows = {one.row["pk"]: one.row for one in nearest}
         hits = {hit.pk: hit.score for hit in self._by_keywords(request, request.query_text, depth)}
-        rows |= self._table.by_key(request.tenant, [pk for pk in hits if pk not in rows], MATCH_COLUMNS)
-        listed = sorted(rows.values(), key=lambda row: row["seq"])
+        rows |= self._table.by_key(request.tenant, [pk for pk in hits if pk not in rows], SIGNAL_COLUMNS)
+        known = {one.row["pk"]: one.score for one in nearest}
+        beside = {row[side] for row in rows.values() for side in ("before", "after")} if weights.nearby else set()
+        unknown = (rows.keys() | beside) - known.keys() - {""}
+        known |= self._measured(request.tenant, queries[0], sorted(unknown))
+        listed = sorted((row for row in rows.values() if row["pk"] in known), key=lambda row: row["seq"])
         if not listed:
             return []
-        similarities = self._similarities(queries[0], listed)
+        similarities = np.array([known[row["pk"]] for row in listed], dtype=np.float32)
         candidates = Candidates(
             ids=np.array([row["seq"] for row in listed], dtype=np.int64),
             similarities=similarities,
             keyword_scores=np.array([hits.get(row["pk"], 0.0) for row in listed], dtype=np.float32),
-            neighbours=self._neighbours(request.tenant, queries[0], listed, similarities) if weights.nearby else None,
+            neighbours=_neighbours(listed, known) if weights.nearby else None,
             static_signals=_static_signals(listed) if needs_static_signals(weights) else None,
         )
         # Too little similarity leaves candidates out after all are scored, so that the scores of others stay.
@@ -155,7 +161,13 @@ class Searcher:
 
     # -- candidates -----------------------------------------------------------------------------------------------
 
-    def _nearest(self, request: QueryRequest[Any], queries: Matrix, k: int | None) -> list[list[_Found]]:
+    def _nearest(
+        self,
+        request: QueryRequest[Any],
+        queries: Matrix,
+        k: int | None,
+        columns: Sequence[str] = MATCH_COLUMNS,
+    ) -> list[list[_Found]]:
         # The k nearest rows of each query, best first; all rows when k is None.
         if not len(queries):
             return []
@@ -164,44 +176,54 @@ class Searcher:
         if k is not None:
             whole = condition_of(request.tree).exact
             limit = min(MAX_ROWS, k if whole else max(_LEAST_EF, _UNVERIFIED * k))
-            found = self._search(request.tenant, expression, queries, limit)
+            found = self._search(request.tenant, expression, queries, columns, limit)
             verified = [[row for row in rows if verify(row)] for rows in found]
             fewest = min(zip(map(len, verified), map(len, found), strict=True))
             if fewest[0] >= k or self._has_all(request.tenant, expression, fewest[1], limit):
-                return [self._ranked(query, rows)[:k] for query, rows in zip(queries, verified, strict=True)]
-        return self._exhaustive(request.tenant, expression, queries, k, verify)
+                return [self._ranked(rows)[:k] for rows in verified]
+        return self._exhaustive(request.tenant, expression, queries, k, columns=columns, verify=verify)
 
     def _has_all(self, tenant: str, expression: str, count: int, limit: int) -> bool:
         # A graph may return fewer rows than there are behind a filter, so they are counted.
         return count < limit and (self._exact_index or count >= self._table.count(tenant, expression))
 
-    def _search(self, tenant: str, expression: str, queries: Matrix, limit: int) -> list[list[dict[str, Any]]]:
+    def _search(
+        self, tenant: str, expression: str, queries: Matrix, columns: Sequence[str], limit: int
+    ) -> list[list[dict[str, Any]]]:
         params: dict[str, Any] = {} if self._exact_index else {"params": {"ef": max(_LEAST_EF, limit), "nprobe": 64}}
         return self._table.connection.search(
             tenant,
             expression,
             queries,
-            MATCH_COLUMNS,
+            columns,
             partitions=[self._table.partition(tenant)],
             limit=limit,
             params=params,
         )
 
     def _exhaustive(
-        self, tenant: str, expression: str, queries: Matrix, k: int | None, verify: Callable[[Columns], bool]
+        self,
+        tenant: str,
+        expression: str,
+        queries: Matrix,
+        k: int | None,
+        *,
+        columns: Sequence[str],
+        verify: Callable[[Columns], bool],
     ) -> list[list[_Found]]:
         # Rare: of a filter that Milvus cannot evaluate few rows match, or an index returned too few.
         best: list[list[_Found]] = [[] for _ in queries]
-        page: list[Columns] = []
+        page: list[dict[str, Any]] = []
 
         def take_page() -> None:
             check_budget()
             for at, query in enumerate(queries):
-                merged = best[at] + self._ranked(query, page)
-                best[at] = sorted(merged, key=_by_score)[:k]
+                similarities = self._similarities(query, page).tolist()
+                rows = [row | {"distance": one} for row, one in zip(page, similarities, strict=True)]
+                best[at] = sorted(best[at] + self._ranked(rows), key=_by_score)[:k]
             page.clear()
 
-        for row in self._table.rows(tenant, expression, MATCH_COLUMNS):
+        for row in self._table.rows(tenant, expression, [*columns, "vector"]):
             if verify(row):
                 page.append(row)
             if len(page) >= 1_000:
@@ -222,30 +244,22 @@ class Searcher:
             verify=verifier(request.tree),
         )
 
-    def _neighbours(
-        self, tenant: str, query: Vector, rows: Sequence[Columns], similarities: NDArray[np.float32]
-    ) -> SessionNeighbours | None:
-        if not any(row["session"] for row in rows):
-            return None
-        known = dict(zip([row["pk"] for row in rows], similarities.tolist(), strict=True))
-        wanted = {row[side] for row in rows for side in ("before", "after")} - known.keys() - {""}
-        others = list(self._table.by_key(tenant, sorted(wanted), ["pk", "vector"]).values())
-        known |= dict(zip([row["pk"] for row in others], self._similarities(query, others).tolist(), strict=True))
-        return SessionNeighbours(
-            before=np.array([known.get(row["before"], 0.0) for row in rows], dtype=np.float32),
-            after=np.array([known.get(row["after"], 0.0) for row in rows], dtype=np.float32),
-            count=np.array([(row["before"] in known) + (row["after"] in known) for row in rows], dtype=np.float32),
-        )
-
     # -- scores ---------------------------------------------------------------------------------------------------
 
-    def _ranked(self, query: Vector, rows: Sequence[Columns]) -> list[_Found]:
-        similarities = self._similarities(query, rows).tolist()
-        found = [_Found(row, score, score) for row, score in zip(rows, similarities, strict=True)]
+    def _ranked(self, rows: Sequence[Columns]) -> list[_Found]:
+        found = []
+        for row in rows:
+            score = float(np.float32(row["distance"]))
+            score = max(-1.0, min(1.0, score)) if self._unit else score
+            found.append(_Found(row, score, score))
         return sorted(found, key=_by_score)
 
+    def _measured(self, tenant: str, query: Vector, keys: Sequence[str]) -> dict[str, float]:
+        # The similarities of rows that a search by vector did not return.
+        rows = list(self._table.by_key(tenant, keys, ["pk", "vector"]).values()) if keys else []
+        return dict(zip([row["pk"] for row in rows], self._similarities(query, rows).tolist(), strict=True))
+
     def _similarities(self, query: Vector, rows: Sequence[Columns]) -> NDArray[np.float32]:
-        # Computed here, so that a record has the same similarity in every search, to the last bit.
         if not rows:
             return np.empty(0, np.float32)
         vectors = np.array([row["vector"] for row in rows], dtype=np.float32)
@@ -305,4 +319,14 @@ def _static_signals(rows: Sequence[Columns]) -> StaticSignals:
     return StaticSignals(
         updated_at=np.array([row["updated_at"] for row in rows], dtype=np.float64),
         priorities=np.array([np.nan if each is None else each for each in priorities], dtype=np.float64),
+    )
+
+
+def _neighbours(rows: Sequence[Columns], similarities: Mapping[str, float]) -> SessionNeighbours | None:
+    if not any(row["session"] for row in rows):
+        return None
+    return SessionNeighbours(
+        before=np.array([similarities.get(row["before"], 0.0) for row in rows], dtype=np.float32),
+        after=np.array([similarities.get(row["after"], 0.0) for row in rows], dtype=np.float32),
+        count=np.array([(row["before"] in similarities) + (row["after"] in similarities) for row in rows], np.float32),
     )

@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast, get_args
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.budget import Budget, spend
 from super_advanced_agents._runtime.clock import ForwardClock
+from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, Limits
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus.address import MilvusAddress
 from super_advanced_agents.stores.milvus.connection import MilvusConnection
@@ -218,7 +219,13 @@ class MilvusVectorStore(VectorStore):
 
     async def _read(self, work: Callable[[], Value]) -> Value:
         with Budget.of_call() as budget:
-            return await self._readers.submit(partial(spend, budget, work))
+            if not driven_by_thread():
+                return await self._readers.submit(partial(spend, budget, work))
+            try:  # a blocking caller waits anyway: without two changes of threads
+                return spend(budget, work)
+            except StoreError:
+                self._check_open()  # it was closed meanwhile
+                raise
 
     def _release(self) -> None:
         """Finish accepted requests, and close the connection."""

@@ -132,7 +132,7 @@ class Writer:
 
     def _sweep(self, tenant: str, now: float) -> None:
         # Expired rows are found by no search; they take room, and stand in the windows of their neighbours.
-        if now < self._swept_at.get(tenant, 0.0):
+        if now < self._swept_at.setdefault(tenant, now + _SWEEP_EVERY_S):
             return
         if len(self._swept_at) >= _MAX_MODELS:
             self._swept_at.clear()
