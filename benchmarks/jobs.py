@@ -1,4 +1,4 @@
-"""Measure background jobs: small ones, their submission, and an import beside one without a job."""
+"""Measure small background jobs, their submission, and an import by a job."""
 
 from __future__ import annotations
 

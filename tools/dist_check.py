@@ -1,4 +1,4 @@
-"""Build wheel and sdist, and use them without the source tree: `dist_check.py --python python3.12`.
+"""Build wheel and sdist, and use them without the source tree.
 
 The sdist must build the very wheel that the tree builds. The wheel is installed with the locked requirements into a new
 environment, and there it stores a memory, finds it, and serves it, from a folder that holds nothing of the tree.

@@ -1,4 +1,4 @@
-"""List the licences of all packages that a server needs, or check them: `licences.py write`, `licences.py check`.
+"""List the licences of all packages that a server needs (`write`), or check them (`check`).
 
 The packages are the closure of the project's dependencies and of the image's extras in this environment. One whose
 licence is none of ALLOWED fails the check, so that a new dependency is looked at once.
@@ -24,7 +24,7 @@ ALLOWED = re.compile(
     r"|OFL-1\.1|PSF-2\.0|Python-2\.0(\.1)?|Unlicense|Zlib|GCC-exception-3\.1|GPL-3\.0-or-later WITH GCC-exception-3\.1"
     r"|BSL-1\.0|LLVM-exception|Apache-2\.0 WITH LLVM-exception)"
 )
-"""Permissive licences, and those of libraries that ask nothing of programs that use them unchanged."""
+"""Licences that ask nothing of programs which use such packages unchanged."""
 
 SAID = {
     "Apache 2.0": "Apache-2.0",
@@ -43,7 +43,7 @@ SAID = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
-"""What packages say in words, and its SPDX identifier."""
+"""SPDX identifiers of what packages say in words."""
 
 
 UNSAID = {"pyrage": "MIT"}
@@ -88,7 +88,7 @@ def licence_of(distribution: metadata.Distribution) -> str:
 
 
 def is_allowed(expression: str) -> bool:
-    """Return whether each part of an expression that is joined by AND holds a licence that is allowed."""
+    """Return whether each part of an expression that AND joins has an allowed licence."""
     return all(
         any(ALLOWED.fullmatch(choice.strip(" ()")) for choice in part.split(" OR "))
         for part in re.split(r" AND (?![^(]*\))", expression)

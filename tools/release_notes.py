@@ -1,4 +1,4 @@
-"""Print the notes of one version from the changelog: `release_notes.py 0.1.0`, or `Unreleased`."""
+"""Print the notes of one version, such as `0.1.0` or `Unreleased`, from the changelog."""
 
 from __future__ import annotations
 
