@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, cast
+from itertools import chain, repeat
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,50 @@ def packed_texts(values: Sequence[str]) -> Packed:
     return _array(_TEXT_OID, len(values), b"".join(parts))
 
 
+Column: TypeAlias = "list[bytes] | None"
+"""The values of a column for COPY, each after its length; None for NULL in all rows."""
+
+_NULL = b"\xff\xff\xff\xff"
+
+
+def copied_numbers(values: Sequence[float | None] | NDArray[Any], kind: Literal[">i8", ">f8"]) -> Column:
+    """Return numbers of 8 bytes as a column."""
+    if isinstance(values, list) and None in values:
+        filled = [0 if each is None else each for each in values]
+        column = copied_numbers(filled, kind)
+        assert column is not None
+        return _with_nulls(column, values)
+    table = np.empty(len(values), dtype=[("length", ">i4"), ("value", kind)])
+    table["length"], table["value"] = 8, values
+    return _slices(table.tobytes(), len(values))
+
+
+def copied_texts(values: Sequence[str | bytes | None], *, prefix: bytes = b"") -> Column:
+    """Return texts or bytes as a column; `prefix` begins each (the version byte of `jsonb`)."""
+    encoded = [each.encode() if isinstance(each, str) else each for each in values]
+    if not any(each is not None for each in encoded):
+        return None
+    return [_NULL if each is None else (len(each) + len(prefix)).to_bytes(4, "big") + prefix + each for each in encoded]
+
+
+def copied_rows(columns: Sequence[list[bytes]]) -> bytes:
+    """Return the rows of these columns in the binary format of COPY."""
+    count = len(columns).to_bytes(2, "big")
+    rows = chain.from_iterable(zip(repeat(count), *columns, strict=False))
+    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"".join(rows) + b"\xff\xff"
+
+
+def _with_nulls(column: list[bytes], values: Sequence[object]) -> Column:
+    if values.count(None) == len(values):
+        return None
+    return [_NULL if value is None else each for each, value in zip(column, values, strict=True)]
+
+
+def _slices(data: bytes, n: int) -> list[bytes]:
+    size = len(data) // n if n else 1
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
 class VectorCodec:
     """Pack and unpack the vectors of one table.
 
@@ -65,12 +110,18 @@ class VectorCodec:
 
     def packed_rows(self, matrix: Matrix) -> Packed:
         """Return the rows of a matrix as an array of vectors."""
+        return _array(self._element_oid, len(matrix), self._elements(matrix))
+
+    def copied(self, matrix: Matrix) -> list[bytes]:
+        """Return the rows of a matrix as a column for COPY."""
+        return _slices(self._elements(matrix), len(matrix))
+
+    def _elements(self, matrix: Matrix) -> bytes:
         n, dim = matrix.shape
-        size = 4 + dim * self._numbers.itemsize
         layout = [("length", ">i4"), ("dim", ">i2"), ("zero", ">i2"), ("numbers", self._numbers, (dim,))]
         table = np.zeros(n, dtype=layout)
-        table["length"], table["dim"], table["numbers"] = size, dim, matrix
-        return _array(self._element_oid, n, table.tobytes())
+        table["length"], table["dim"], table["numbers"] = 4 + dim * self._numbers.itemsize, dim, matrix
+        return table.tobytes()
 
     def unpacked(self, data: bytes) -> Vector:
         """Return the vector that the database sent in binary format."""

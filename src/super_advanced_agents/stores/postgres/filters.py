@@ -41,6 +41,14 @@ def condition(tree: Filter | None) -> Clause:
     return _TRUE if tree is None else _clause(tree, negated=False)
 
 
+def named_placeholders(clause: Clause) -> tuple[str, dict[str, Any]]:
+    """Return a condition with placeholders by name, as psycopg does not mix them with others."""
+    parts = clause.sql.split("%s")
+    names = [f"filter_{i}" for i in range(len(clause.parameters))]
+    sql = "".join(part + f"%({name})s" for part, name in zip(parts, names, strict=False)) + parts[-1]
+    return sql, dict(zip(names, clause.parameters, strict=True))
+
+
 def _clause(tree: Filter, *, negated: bool) -> Clause:
     match tree:
         case Not(operand):
@@ -150,11 +158,11 @@ def _json(value: Scalar) -> str | None:
     return json.dumps(content)
 
 
-def filterable_json(text: str) -> str:
+def filterable_json(text: bytes) -> bytes:
     """Return JSON as `jsonb` accepts it, which holds no NUL."""
-    if "\\u0000" not in text and "\\u0001" not in text:
+    if b"\\u0000" not in text and b"\\u0001" not in text:
         return text
-    return json.dumps(_without_nul(json.loads(text)), ensure_ascii=False)
+    return json.dumps(_without_nul(json.loads(text)), ensure_ascii=False).encode()
 
 
 def _without_nul(value: Any) -> Any:

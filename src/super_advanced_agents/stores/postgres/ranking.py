@@ -19,7 +19,7 @@ from super_advanced_agents.stores.fusion import (
     needs_static_signals,
 )
 from super_advanced_agents.stores.postgres.codecs import packed_integers
-from super_advanced_agents.stores.postgres.filters import Clause
+from super_advanced_agents.stores.postgres.filters import Clause, named_placeholders
 from super_advanced_agents.stores.postgres.reading import LIVE
 from super_advanced_agents.stores.text.analyzer import query_terms
 from super_advanced_agents.stores.text.bm25 import K1, B, indexed_words, word_boosts
@@ -145,7 +145,7 @@ class Ranker:
 
     async def _best(self, connection: Connection, parameters: dict[str, object], clause: Clause | None, k: int) -> Hits:
         if clause is not None:
-            named, bound = _named(clause)
+            named, bound = named_placeholders(clause)
             condition = f"r.scope = ANY(%(scopes)s::integer[]) AND {LIVE} AND ({named})"
             statement = self._hits.replace("{filter}", self._filtered.replace("{condition}", condition))
             cursor = await connection.execute(statement, {**parameters, **bound, "limit": k})
@@ -217,11 +217,3 @@ def _hits(rows: Sequence[tuple[int, float]]) -> Hits:
     return Hits(
         np.array([seq for seq, _ in rows], dtype=np.int64), np.array([score for _, score in rows], dtype=np.float32)
     )
-
-
-def _named(clause: Clause) -> tuple[str, dict[str, object]]:
-    # Placeholders by name, as psycopg does not mix them with those by position.
-    parts = clause.sql.split("%s")
-    names = [f"filter_{i}" for i in range(len(clause.parameters))]
-    sql = "".join(part + f"%({name})s" for part, name in zip(parts, names, strict=False)) + parts[-1]
-    return sql, dict(zip(names, clause.parameters, strict=True))

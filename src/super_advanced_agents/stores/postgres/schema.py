@@ -33,6 +33,7 @@ _TABLES = (
         model text, -- of its vectors
         digests boolean NOT NULL DEFAULT false, -- true from the first write with dedupe on: every record has a digest
         sessions boolean NOT NULL DEFAULT false, -- true from the first record with a session on
+        expires boolean NOT NULL DEFAULT false, -- true from the first record that expires on
         graph text, -- 'building' or 'ready'
         graph_at double precision,
         version bigint NOT NULL DEFAULT 0,

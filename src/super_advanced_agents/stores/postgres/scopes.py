@@ -15,7 +15,7 @@ _MAX_KNOWN = 50_000
 NOW = "extract(epoch FROM clock_timestamp())::float8"
 """The time of the database, by which records of all processes expire."""
 
-_COLUMNS = "s.id, s.tenant, s.model, s.digests, s.sessions, s.graph, s.rows"
+_COLUMNS = "s.id, s.tenant, s.model, s.digests, s.sessions, s.expires, s.graph, s.rows"
 
 
 class Scope(NamedTuple):
@@ -27,6 +27,7 @@ class Scope(NamedTuple):
         model: the embedding model of its vectors; None when it is unknown.
         digests: True if every record has a digest of its content.
         sessions: True if it ever had a record with a session.
+        expires: True if it ever had a record that expires.
         graph: `"ready"` when searches may use its graph.
         rows: its records, expired ones included.
     """
@@ -36,6 +37,7 @@ class Scope(NamedTuple):
     model: str | None
     digests: bool
     sessions: bool
+    expires: bool
     graph: str | None
     rows: int
 
@@ -51,6 +53,7 @@ class Delta:
         window_terms: terms of their windows.
         model: the embedding model of new vectors; None for none.
         sessions: True if a new record has a session.
+        expires: True if a new record expires.
         digests: True if every record has a digest now.
         languages: the languages of new texts.
     """
@@ -61,6 +64,7 @@ class Delta:
     window_terms: int = 0
     model: str | None = None
     sessions: bool = False
+    expires: bool = False
     digests: bool = False
     languages: set[str] = field(default_factory=set)
 
@@ -89,7 +93,8 @@ class Scopes:
         self._finish = database.sql(
             """UPDATE {schema}.scopes SET version = nextval('{schema}.versions'), rows = rows + %s, texts = texts + %s,
             text_terms = text_terms + %s, window_terms = window_terms + %s, model = coalesce(%s, model),
-            sessions = sessions OR %s, digests = digests OR %s WHERE id = %s RETURNING rows, graph"""
+            sessions = sessions OR %s, expires = expires OR %s, digests = digests OR %s WHERE id = %s
+            RETURNING rows, graph"""
         )
         self._add_languages = database.sql(
             """UPDATE {schema}.tenants SET languages = ARRAY(
@@ -128,9 +133,12 @@ class Scopes:
             if locked is not None:
                 return locked
             self._known.pop((tenant, namespace), None)  # of a schema that was made anew
+        # Read before it is created here: what is found now is committed, and may be remembered.
+        scope = await self.read(connection, tenant, namespace)
+        if scope is not None:
+            return await self.lock_number(connection, scope.number)
         await connection.execute(self._add_tenant, (tenant,))
         await connection.execute(self._add_scope, (namespace, tenant))
-        # Not remembered before the commit: other transactions do not see it yet.
         row = await (await connection.execute(self._select, (tenant, namespace))).fetchone()
         assert row is not None
         return await self.lock_number(connection, row[0])
@@ -149,7 +157,7 @@ class Scopes:
         """Write what a transaction changed in a locked scope, and return the scope as it is then."""
         cursor = await connection.execute(
             self._finish,
-            (delta.rows, delta.texts, delta.text_terms, delta.window_terms, delta.model, delta.sessions,
+            (delta.rows, delta.texts, delta.text_terms, delta.window_terms, delta.model, delta.sessions, delta.expires,
              delta.digests, scope.number),
         )  # fmt: skip
         if delta.languages:

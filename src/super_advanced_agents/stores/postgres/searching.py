@@ -24,7 +24,7 @@ from super_advanced_agents.stores.answers import (
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
 from super_advanced_agents.stores.postgres.codecs import VectorCodec, needs_original, packed_integers
-from super_advanced_agents.stores.postgres.filters import Clause, condition
+from super_advanced_agents.stores.postgres.filters import Clause, condition, named_placeholders
 from super_advanced_agents.stores.postgres.ranking import Ranker, fused
 from super_advanced_agents.stores.postgres.reading import LIVE
 from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, MATCH_COLUMNS, as_match
@@ -62,6 +62,7 @@ class _Ranked(NamedTuple):
 
 class _Nearest(NamedTuple):
     packed: Packed
+    first: Packed
     queries: int
     k: int
     columns: str
@@ -114,6 +115,12 @@ class Searcher:
         exact = f"(SELECT {{columns}}, {score} AS score {rows} ORDER BY ({distance}) + 0, r.seq LIMIT %s)"
         graph = f"(SELECT {{columns}}, {score} AS score {rows} ORDER BY {distance} LIMIT %s)"
         self._exact = sql(f"SELECT q.number, x.* FROM {of_queries} {exact} x ORDER BY q.number")  # noqa: S608
+        # One query alone may be compared by parallel workers, as a lateral join is not.
+        self._exact_one = sql(
+            f"SELECT 1, {exact[8:-1]}".replace("q.vector", f"%(query)s::{codec.storage}").replace(
+                "LIMIT %s", "LIMIT %(k)s"
+            )
+        )
         self._graph = sql(f"SELECT q.number, x.* FROM {of_queries} {graph} x ORDER BY q.number")  # noqa: S608
         self._count = sql(f"SELECT count(*) FROM (SELECT 1 {rows} LIMIT %s) x")  # noqa: S608
         self._rows = sql(f"SELECT r.seq, {MATCH_COLUMNS} FROM {{schema}}.records r WHERE r.seq = ANY(%s::bigint[])")  # noqa: S608
@@ -150,7 +157,7 @@ class Searcher:
         """Return the `top_k` most similar rows for each query, best first."""
         targets = await self.targets(connection, request)
         queries = self._comparable(request.query_vectors)
-        if not targets.scopes:
+        if not targets.scopes or not len(queries):
             return [[] for _ in queries]
         most = self._limits.answer_bytes if allowance is None else min(allowance, self._limits.answer_bytes)
         counted = len(queries) * request.top_k * self._match_bytes > most
@@ -170,7 +177,8 @@ class Searcher:
     async def _nearest(
         self, connection: Connection, targets: Targets, queries: Matrix, k: int, columns: str
     ) -> list[list[Found]]:
-        nearest = _Nearest(self._codec.packed_rows(queries), len(queries), k, columns)
+        first = self._codec.packed(queries[0])
+        nearest = _Nearest(self._codec.packed_rows(queries), first, len(queries), k, columns)
         by_graph = [scope for scope in targets.scopes if await self._is_broad(connection, scope, targets)]
         exact = [scope.number for scope in targets.scopes if scope not in by_graph]
         found: list[list[Found]] = [[] for _ in queries]
@@ -192,10 +200,15 @@ class Searcher:
     ) -> list[list[Found]]:
         # One number rather than a list of one, which the planner takes for many rows.
         scopes = f"r.scope = {numbers[0]}" if len(numbers) == 1 else "r.scope = ANY(%s::integer[])"
-        statement = self._filled(self._exact, scopes, clause, nearest.columns)
         bound = () if len(numbers) == 1 else (numbers,)
         cursor = connection.cursor(binary=True)
-        await cursor.execute(statement, (nearest.packed, *bound, *clause.parameters, nearest.k))
+        if nearest.queries == 1:
+            named, parameters = named_placeholders(Clause(f"{scopes} AND ({clause.sql})", (*bound, *clause.parameters)))
+            statement = self._filled(self._exact_one, "TRUE", Clause(named), nearest.columns)
+            await cursor.execute(statement, {**parameters, "query": nearest.first, "k": nearest.k})
+        else:
+            statement = self._filled(self._exact, scopes, clause, nearest.columns)
+            await cursor.execute(statement, (nearest.packed, *bound, *clause.parameters, nearest.k))
         return self._rankings(await cursor.fetchall(), nearest.queries)
 
     async def _by_graph(

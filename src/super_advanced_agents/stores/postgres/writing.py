@@ -14,11 +14,14 @@ from super_advanced_agents.stores.faiss.rows.duplicates import digest_of
 from super_advanced_agents.stores.patches import merge_patch
 from super_advanced_agents.stores.postgres.batches import Batch, analyzed
 from super_advanced_agents.stores.postgres.codecs import (
+    Column,
     VectorCodec,
+    copied_numbers,
+    copied_rows,
+    copied_texts,
     needs_original,
     of_raw_bytes,
     packed_integers,
-    packed_texts,
     raw_bytes,
 )
 from super_advanced_agents.stores.postgres.filters import condition, filterable_json
@@ -83,18 +86,7 @@ class Writer:
             "SELECT u.session, r.place FROM unnest(%s::text[]) AS u(session) CROSS JOIN LATERAL (SELECT place FROM "
             "{schema}.records WHERE scope = %s AND session = u.session ORDER BY place DESC LIMIT 1) r"
         )
-        self._insert = sql(
-            """INSERT INTO {schema}.records (scope, seq, uid, vector, metadata, fields, text, place, session, source,
-                model, created_at, updated_at, expires_at, priority, digest, original)
-            SELECT %s::integer, u.seq, u.uid, u.vector, u.metadata, coalesce(u.fields, u.metadata)::jsonb, u.text,
-                u.place, u.session, u.source, u.model, u.created_at, u.updated_at, u.expires_at, u.priority, u.digest,
-                u.original
-            FROM unnest(%s::bigint[], %s::text[], %s::{type}[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-                %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bytea[],
-                %s::bytea[])
-            AS u(seq, uid, vector, metadata, fields, text, place, session, source, model, created_at, updated_at,
-                expires_at, priority, digest, original)"""
-        ).replace("{type}", codec.storage)
+        self._insert = sql("COPY {schema}.records ({columns}) FROM STDIN (FORMAT BINARY)")
         live = f"(expires_at IS NULL OR expires_at > {NOW})"
         self._other_model = sql(
             f"SELECT model FROM {{schema}}.records WHERE scope = %s AND model IS NOT NULL AND model <> %s AND {live} "  # noqa: S608
@@ -135,7 +127,8 @@ class Writer:
             delta.digests = True
         if batch.uids:
             await self._replace(connection, scope, batch, delta, now)
-        await self._sweep(connection, scope, delta, now)
+        if scope.expires:
+            await self._sweep(connection, scope, delta, now)
         await self._finish(connection, scope, delta)
         return uids
 
@@ -263,7 +256,9 @@ class Writer:
         seqs = [seq for (seq,) in await cursor.fetchall()]
         old = {row.uid: row for row in removed}
         places = await self._places(connection, scope, batch, seqs, old)
-        await connection.execute(self._insert, (scope.number, *self._columns(batch, seqs, places, old, now)))
+        number: Column = [(4).to_bytes(4, "big") + scope.number.to_bytes(4, "big")] * n
+        await self._copy(connection, {"scope": number, **self._columns(batch, seqs, places, old, now)})
+        delta.expires = delta.expires or any(each is not None for each in batch.expires_at or batch.lifetimes)
         turns = [Turn(row.session, row.place, row.seq) for row in removed if row.session is not None]
         turns += [
             Turn(session, place, seq)
@@ -309,31 +304,36 @@ class Writer:
                 places.append(tails[session])
         return places
 
+    async def _copy(self, connection: Connection, columns: dict[str, Column]) -> None:
+        given = {name: column for name, column in columns.items() if column is not None}
+        async with connection.cursor().copy(self._insert.replace("{columns}", ", ".join(given))) as copy:
+            await copy.write(copied_rows(list(given.values())))
+
     def _columns(
         self, batch: Batch, seqs: Sequence[int], places: Sequence[int], old: dict[str, _Removed], now: float
-    ) -> tuple[Any, ...]:
+    ) -> dict[str, Column]:
         vectors, originals = self._stored_vectors(batch)
-        metadatas = [document.json.decode() for document in batch.documents]
+        metadatas = [document.json for document in batch.documents]
         times = batch.times or [(old[uid].created_at if uid in old else now, now) for uid in batch.uids]
         expires_at = batch.expires_at or [None if each is None else now + each for each in batch.lifetimes]
-        return (
-            packed_integers(seqs),
-            packed_texts(batch.uids),
-            self._codec.packed_rows(vectors),
-            packed_texts(metadatas),
-            [fields if (fields := filterable_json(each)) is not each else None for each in metadatas],
-            [document.text for document in batch.documents],
-            packed_integers(places),
-            list(batch.sessions),
-            list(batch.sources),
-            list(batch.models),
-            [created for created, _ in times],
-            [updated for _, updated in times],
-            list(expires_at),
-            [None if each is None else float(each) for each in batch.priorities],
-            [None] * len(seqs) if batch.digests is None else list(batch.digests),
-            originals,
-        )
+        return {
+            "seq": copied_numbers(seqs, ">i8"),
+            "created_at": copied_numbers([created for created, _ in times], ">f8"),
+            "updated_at": copied_numbers([updated for _, updated in times], ">f8"),
+            "expires_at": copied_numbers(list(expires_at), ">f8"),
+            "priority": copied_numbers(list(batch.priorities), ">f8"),
+            "place": copied_numbers(places, ">i8"),
+            "vector": self._codec.copied(vectors),
+            "uid": copied_texts(batch.uids),
+            "session": copied_texts(batch.sessions),
+            "source": copied_texts(batch.sources),
+            "model": copied_texts(batch.models),
+            "digest": copied_texts(batch.digests or [None] * len(seqs)),
+            "original": copied_texts(originals),
+            "fields": copied_texts([filterable_json(each) for each in metadatas], prefix=b"\1"),
+            "metadata": copied_texts(metadatas),
+            "text": copied_texts([document.text for document in batch.documents]),
+        }
 
     def _stored_vectors(self, batch: Batch) -> tuple[Any, list[bytes | None]]:
         originals: list[bytes | None] = [None] * len(batch.uids)
