@@ -60,20 +60,23 @@ def nginx(folder, rest, grpc):
 
 
 @contextmanager
-def haproxy(folder, rest, grpc):
-    """Run HAProxy with the file of the documentation, with one server of the test in place of its three."""
+def haproxy(folder, *servers):
+    """Run HAProxy with the file of the documentation, with servers of the test in place of its three."""
     write_self_signed_certificate(folder / "crt", folder / "key")
     (folder / "pem").write_bytes((folder / "crt").read_bytes() + (folder / "key").read_bytes())
     port, grpc_port = free_port(), free_port()
     text = (FOLDER / "haproxy.cfg").read_text(encoding="utf-8")
-    text = re.sub(r" +server (two|three) .*\n", "", text)
-    for old, new in {
+    pairs = [servers] if isinstance(servers[0], str) else servers
+    for name in ("one", "two", "three")[len(pairs) :]:
+        text = re.sub(rf" +server {name} .*\n", "", text)
+    changes = {
         "bind :443": f"bind 127.0.0.1:{port}",
         "bind :50443": f"bind 127.0.0.1:{grpc_port}",
-        "10.0.0.11:8000": rest,
-        "10.0.0.11:50051": grpc,
         "/etc/haproxy/memory.example.org.pem": str(folder / "pem"),
-    }.items():
+    }
+    for number, (rest, grpc) in enumerate(pairs, 11):
+        changes |= {f"10.0.0.{number}:8000": rest, f"10.0.0.{number}:50051": grpc}
+    for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, new)
     (folder / "haproxy.cfg").write_text(text)
