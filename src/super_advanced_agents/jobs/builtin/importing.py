@@ -7,22 +7,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
-from super_advanced_agents.formats import FORMAT_NAMES, UNDERSTOOD
 from super_advanced_agents.jobs.builtin.copies import files_of
 from super_advanced_agents.jobs.builtin.upkeep import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.tenancy.context import Access
-from super_advanced_agents.tenancy.importing.applying import Applier
-from super_advanced_agents.tenancy.importing.files import Inputs
-from super_advanced_agents.tenancy.importing.locations import Locations
-from super_advanced_agents.tenancy.importing.planning import Planning
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, Summary
 from super_advanced_agents.types import JSONValue
+
+if TYPE_CHECKING:
+    from super_advanced_agents.tenancy.importing.planning import Planning
 
 _SHOWN = 20
 
@@ -52,24 +51,30 @@ async def import_files(
     """
     for access in (Access.WRITE, Access.READ):
         context.require(access)
-    if file_format is not None and file_format not in FORMAT_NAMES:
-        raise InvalidInputError(
-            f"there is no format {file_format[:64]!r}",
-            field="file_format",
-            hint=f"use one of {', '.join(FORMAT_NAMES)}",
-        )
     folder = files_of(context.runtime, context.tenant)
     place = await in_thread(lambda: _below(folder, path), name="find files")
     workspace = context.workspace
     target = workspace.default_agent if agent is None else workspace.agent(agent)
     summary, ended = Summary(), threading.Event()
-    locations = context.runtime.settings.data_dir / "cache" / ".imported-files"
+    known = context.runtime.settings.data_dir / "cache" / ".imported-files"
 
     def run(report: Callable[[int, int | None], None]) -> None:
+        # Here, as an idle server has no use for the parsers of files: 3 MB.
+        from super_advanced_agents.formats import FORMAT_NAMES
+        from super_advanced_agents.tenancy.importing.files import Inputs
+        from super_advanced_agents.tenancy.importing.locations import Locations
+        from super_advanced_agents.tenancy.importing.planning import Planning
+
+        if file_format is not None and file_format not in FORMAT_NAMES:
+            raise InvalidInputError(
+                f"there is no format {file_format[:64]!r}",
+                field="file_format",
+                hint=f"use one of {', '.join(FORMAT_NAMES)}",
+            )
         with ExitStack() as stack:
             planning = Planning(
                 inputs=Inputs([place], stack),
-                locations=Locations(locations),
+                locations=Locations(known),
                 memory_type=memory_type,
                 forced=file_format,
                 sync=sync,
@@ -102,6 +107,9 @@ async def import_files(
 def _import(
     planning: Planning, target: AsyncLLMAgent, report: Callable[[int, int | None], None], ended: threading.Event
 ) -> None:
+    from super_advanced_agents.formats import UNDERSTOOD
+    from super_advanced_agents.tenancy.importing.applying import Applier
+
     planning.summary.passed_over = planning.inputs.passed_over
     files = list(planning.inputs.find())
     if not files and not planning.sync:
