@@ -199,6 +199,7 @@ def largest_calls():
             _tool("recall", query=TEXT, top_k=COUNT),
             _tool("forget", uids=UIDS),
             _tool("ask", question="one word", top_k=COUNT),
+            _tool("job_status", id="x" * 256),
         ),
         "mcpAgent": (_tool("recall", query="x", top_k=COUNT)._replace(path="/mcp/default"),),
     }

@@ -46,12 +46,19 @@ async def test_mcp_tools_are_listed_with_titles_schemas_and_hints(keyed_server, 
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert client.server_info.name == "super-advanced-agents"
         assert "recall" in client.instructions
-    assert list(tools) == ["remember", "recall", "forget", "ask"]
+    assert list(tools) == ["remember", "recall", "forget", "ask", "job_status"]
     assert tools["remember"].input_schema["required"] == ["text"]
     assert tools["recall"].output_schema["required"] == ["memories"]
-    assert [tool.annotations.read_only_hint for tool in tools.values()] == [False, True, False, True]
+    assert [tool.annotations.read_only_hint for tool in tools.values()] == [False, True, False, True, True]
     assert tools["forget"].annotations.destructive_hint
     assert all(tool.description and tool.title for tool in tools.values())
+
+
+@MODES
+async def test_mcp_tool_tells_of_a_job_of_its_tenant(keyed_server, mode):
+    """An unknown id is an error that says what to do."""
+    async with _connected(keyed_server, keyed_server.admin, mode=mode) as client:
+        assert "no job of that id" in await _fail(client, "job_status", id="nothing")
 
 
 @MODES

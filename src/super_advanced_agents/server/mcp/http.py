@@ -24,7 +24,7 @@ from super_advanced_agents.server.http.body import json_response, read_body, rep
 from super_advanced_agents.server.http.dependencies import in_slices
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.mcp.configuration import PATH
-from super_advanced_agents.server.mcp.tools import ToolSession
+from super_advanced_agents.server.mcp.tool import ToolSession
 from super_advanced_agents.server.observing.requests import OBSERVED, ObservedRequest, new_request_id
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, current_context
@@ -135,6 +135,7 @@ def _session(protocol_context: Context) -> ToolSession:
     return ToolSession(
         agent=workspace.agent(name),
         context=context,
+        jobs=services.jobs,
         answer_tokens=answer_tokens,
         reranks=bool(reranks(None, name, workspace)),
         admission=services.admission,

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.mcp.configuration import NAME
-from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, ToolSession
+from super_advanced_agents.server.mcp.tool import MemoryTool, ToolSession
+from super_advanced_agents.server.mcp.tools import TOOLS
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("server")
@@ -36,9 +37,9 @@ def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[s
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         del params
-        principal = session_of(context).context.principal
+        session = session_of(context)
         return types.ListToolsResult(
-            tools=[_describe_tool(tool) for tool in TOOLS.values() if all(map(principal.allows, tool.access))]
+            tools=[_describe_tool(tool) for tool in TOOLS.values() if tool.offered_to(session)]
         )
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:

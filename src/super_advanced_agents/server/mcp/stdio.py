@@ -12,7 +12,7 @@ from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 
 from super_advanced_agents.server.mcp.server import memory_server
-from super_advanced_agents.server.mcp.tools import AgentMemory, ToolSession
+from super_advanced_agents.server.mcp.tool import AgentMemory, ToolSession
 from super_advanced_agents.tenancy.context import ANYBODY, RequestContext
 
 

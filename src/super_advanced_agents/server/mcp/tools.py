@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -15,12 +13,12 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_match
-from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.server.handlers.scopes import deleted_as_asked
-from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.cost import work_units
-from super_advanced_agents.tenancy.context import Access, RequestContext, active_context
-from super_advanced_agents.types import Answer, ChatMessage, Dedupe, JSONValue, Match, Where
+from super_advanced_agents.server.mcp.job_tool import JOB_STATUS
+from super_advanced_agents.server.mcp.tool import MemoryTool, ToolSession
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.types import ChatMessage, Match
 
 MAX_RESULT_BYTES = 256 * 1024
 """The limit on the memories in one result, in bytes of JSON."""
@@ -40,89 +38,6 @@ _Where = Annotated[
     ),
 ]
 _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
-
-
-class AgentMemory(Protocol):
-    """Interface of the agent methods that the MCP tools call, in this process or on a server."""
-
-    async def aadd_text_memory(
-        self,
-        text: str,
-        memory_type: str = "fact",
-        uid: str | None = None,
-        extra: Mapping[str, JSONValue] | None = None,
-        *,
-        expires_in_s: float | None = None,
-        source: str | None = None,
-        dedupe: Dedupe | None = None,
-    ) -> str:
-        """Store a text as a memory, and return the memory's uid (unique id)."""
-
-    async def asearch_text(
-        self,
-        query_text: str,
-        top_k: int = 5,
-        memory_type: str | None = None,
-        *,
-        where: Where | None = None,
-        min_similarity: float | None = None,
-    ) -> list[Match]:
-        """Return the memories that match a text best, best first."""
-
-    async def aforget(self, uids: Sequence[str] | None = None) -> int:
-        """Delete memories by uid (unique id), and return how many existed."""
-
-    async def aask(
-        self,
-        question: str,
-        top_k: int = 5,
-        *,
-        where: Where | None = None,
-        instructions: str | None = None,
-        history: Sequence[ChatMessage] | None = None,
-        min_similarity: float | None = None,
-    ) -> Answer:
-        """Answer a question with the language model, from the agent's memories."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolSession:
-    """Hold the caller of an MCP tool, and the agent whose memory the tool uses.
-
-    Attributes:
-        agent: the agent whose memory the tools use.
-        context: the caller and its rate limits.
-        answer_tokens: the longest answer of the agent in tokens, which are charged to the caller.
-        reranks: True if the language model re-ranks what the agent finds.
-        admission: grants the permits that tools hold while they run; None outside of a server.
-        observe: enters a context that counts and records a tool's call, by its operation; None outside of a server.
-    """
-
-    agent: AgentMemory
-    context: RequestContext
-    answer_tokens: int = 0
-    reranks: bool = False
-    admission: Admission | None = None
-    observe: Callable[[Operation], AbstractAsyncContextManager[None]] | None = None
-
-    @asynccontextmanager
-    async def working(self, tool: MemoryTool[Any]) -> AsyncIterator[None]:
-        """Enter a context in which a tool runs for the caller, with the permit of its operation.
-
-        Raises:
-            OverloadedError: no permit came free.
-        """
-        async with AsyncExitStack() as stack:
-            context = self.context
-            if self.observe is not None:
-                await stack.enter_async_context(self.observe(tool.operation))
-            if self.admission is not None:
-                kind = PermitKind.GENERATE if self.reranks and tool.searches else tool.operation.permit
-                entering = self.admission.enter(kind, context.principal.tenant)
-                context = replace(context, permit=await stack.enter_async_context(entering))
-            # The MCP library may run this in a task that another request started, whose context would be wrong.
-            with active_context(context):
-                yield
 
 
 class _Arguments(BaseModel):
@@ -228,46 +143,6 @@ class AskOut(BaseModel):
     unsupported: Annotated[list[str], Field(description="These names and numbers: do not trust them.")]
     quoted: Annotated[bool, Field(description="True if the answer only quotes the sources.")]
     sources: Annotated[list[MemoryFound], Field(description="The memories it was made from, best first.")]
-
-
-ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryTool(Generic[ArgumentsT]):
-    """Describe one MCP tool: its names, argument and result models, and function.
-
-    Attributes:
-        name: the name by which models call it.
-        title: the name that people see.
-        description: its purpose and when to use it, for models.
-        operation: the operation that it carries out, whose row says the scope and the permit that it needs.
-        arguments_model: the pydantic model of its arguments.
-        result_model: the pydantic model of its result.
-        run: the function that carries it out.
-        changes: True if it changes the memory.
-        destroys: True if it deletes data for good.
-    """
-
-    name: str
-    title: str
-    description: str
-    operation: Operation
-    arguments_model: type[ArgumentsT]
-    result_model: type[BaseModel]
-    run: Callable[[ToolSession, ArgumentsT], Awaitable[BaseModel]]
-    changes: bool = False
-    destroys: bool = False
-
-    @property
-    def access(self) -> tuple[Access, ...]:
-        """The scopes that its caller needs, all of them."""
-        return self.operation.access
-
-    @property
-    def searches(self) -> bool:
-        """True for a search, whose results an agent may re-rank."""
-        return self.operation is ops.SEARCH_MEMORIES
 
 
 async def _remember(session: ToolSession, arguments: RememberIn) -> RememberOut:
@@ -387,6 +262,7 @@ TOOLS: Mapping[str, MemoryTool[Any]] = MappingProxyType(
                 result_model=AskOut,
                 run=_ask,
             ),
+            JOB_STATUS,
         )
     }
 )
