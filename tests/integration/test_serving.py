@@ -238,8 +238,8 @@ def test_server_with_a_certificate_answers_https_only(machine, tmp_path):
     assert "needs its private key" in machine.start_and_fail("serve", "--tls-cert", cert)
 
 
-def test_saa_serve_refuses_more_than_one_worker(machine):
-    """The error names the reason and the distributed store."""
+def test_saa_serve_refuses_several_workers_of_one_folder(machine):
+    """The error names the reason and the store that can be shared."""
     errors = machine.start_and_fail("serve", "--workers", "4")
     assert "has one owner" in errors
-    assert "distributed store" in errors
+    assert "postgresql://" in errors

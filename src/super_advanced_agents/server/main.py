@@ -74,10 +74,13 @@ async def aserve(
     await in_thread(lambda: checked_certificate(settings), name="read certificate")
     await aput_given_keys(settings)
     await acheck_bind_address(settings)
-    listener = bind_listener(settings.host, settings.port, "--port")
+    listener = bind_listener(settings.host, settings.port, "--port", shared=settings.reuse_port)
     with contextlib.closing(listener):
         if settings.chosen_grpc_port is not None:  # tried here first: gRPC's own error does not say why it failed
-            bind_listener(settings.host, settings.chosen_grpc_port, GRPC_PORT).close()
+            shared = settings.reuse_port
+            bind_listener(
+                settings.host, settings.chosen_grpc_port, GRPC_PORT, shared=shared, listens=not shared
+            ).close()
         app = create_app(settings, connect=connect)
         rest = RestServer(app, settings)
         with _stop_signals() as signals:

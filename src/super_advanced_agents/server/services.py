@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from super_advanced_agents._runtime.slices import SliceWorker
@@ -62,6 +63,11 @@ class Services:
 
     def __post_init__(self) -> None:
         self.workspaces = Workspaces(self.runtime)
+
+    @property
+    def refresh(self) -> Callable[[], Awaitable[None]] | None:
+        """Reads what other servers have changed, before the work on each request; None for one server."""
+        return None if self.runtime.state is None else self.runtime.catalog.arefresh
 
     @property
     def ready(self) -> bool:

@@ -8,13 +8,15 @@ import socket
 from super_advanced_agents.errors import ConfigurationError
 
 
-def bind_listener(host: str, port: int, option: str) -> socket.socket:
+def bind_listener(host: str, port: int, option: str, *, shared: bool = False, listens: bool = True) -> socket.socket:
     """Bind an address and return a listening socket, which accepts no connections yet.
 
     Args:
         host: an IPv4 or IPv6 address, or a name.
         port: the port; 0 lets the operating system choose one.
         option: the command-line option that sets the port, for the error's hint.
+        shared: let other processes of this user, which share it too, listen at the same address.
+        listens: False to hold the address only.
 
     Returns:
         A non-blocking socket with a backlog of 1,024 connections.
@@ -26,8 +28,11 @@ def bind_listener(host: str, port: int, option: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(1024)  # early clients wait in the backlog; a port that is in use may fail only here
+        if listens:
+            listener.listen(1024)  # early clients wait in the backlog; a port that is in use may fail only here
         listener.setblocking(False)
     except OSError as exc:
         listener.close()

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
         port: the port of REST; 0 for a free port.
         grpc: serve gRPC as well.
         grpc_port: the port of gRPC, 0 for a free port; when None 50051, or a free port if `port` is 0.
+        reuse_port: let other servers of this user listen on the same ports, as `saa serve --workers` does.
         grpc_reflection: answer the gRPC reflection service, which describes the methods to anybody.
         tls_cert: the PEM file with the certificate chain for REST and gRPC; None to serve without TLS.
         tls_key: the PEM file with the private key of `tls_cert`, without a password.
@@ -175,6 +176,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     grpc: bool = True
     grpc_port: int | None = Field(default=None, ge=0, le=65_535)
+    reuse_port: bool = False
     grpc_reflection: bool = True
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +49,7 @@ def serve(
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", envvar="SAA_AUTH", help="Require an API key; off on loopback only.")
     ] = True,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Only 1: an embedded store has one owner.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; several need a store in an engine.")] = 1,
     log_level: Annotated[
         str | None, typer.Option("--log-level", envvar="SAA_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = None,
@@ -58,18 +59,13 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the agents of a data folder over REST and gRPC until Ctrl-C or SIGTERM."""
-    from super_advanced_agents.errors import ConfigurationError
     from super_advanced_agents.server import main as run
     from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.server.mcp import configuration as mcp
+    from super_advanced_agents.server.workers import check_workers, run_workers
     from super_advanced_agents.tenancy.model_loading import check_models_dir
     from super_advanced_agents.tenancy.settings import Settings
 
-    if workers > 1:
-        raise ConfigurationError(
-            f"{workers} workers cannot share one embedded store: a data folder has one owner",
-            hint="use one worker; for more load, run several servers on one distributed store",
-        )
     settings = Settings.load_for_folder(
         host=host,
         port=port,
@@ -84,6 +80,9 @@ def serve(
         models_dir=models_dir,
         agent=agent,
     )
+    if workers > 1 and not settings.reuse_port:
+        check_workers(settings, workers)
+        raise typer.Exit(run_workers(settings, workers, sys.argv[1:]))
     check_models_dir(settings)  # without it the server would listen, and never be ready
     configure_logging(settings.log_level, settings.log_format)
 

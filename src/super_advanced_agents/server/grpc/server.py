@@ -25,7 +25,6 @@ from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 GRPC_PORT = "--grpc-port"
 _IDLE_S = 20
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # a port in use is an error; with reuse, two servers would share its calls
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
     # Compressed messages are refused: 300 KB could unfold to 300 MiB, and the limit counts what is sent.
     ("grpc.compression_enabled_algorithms_bitset", 1),
@@ -58,13 +57,16 @@ def method_handlers(services: Services, settings: Settings, peers: Peers | None 
     rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names))
     if settings.grpc_reflection:
         rpcs = chain(rpcs, reflection_rpcs(names))
-    pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s)
+    pipeline = Pipeline(
+        services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s, refresh=services.refresh
+    )
     peers = peers or Peers(settings)
     return [MethodHandler(rpc, services, pipeline, peers) for rpc in rpcs]
 
 
 def _build_server(services: Services, settings: Settings, peers: Peers) -> grpc.aio.Server:
     limits = [
+        ("grpc.so_reuseport", int(settings.reuse_port)),  # without it a port in use is an error
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1000)),  # up to the first frames
     ]
