@@ -86,7 +86,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 services,
                 max_timeout_s=settings.request_timeout_s,
                 search_s=settings.search_s,
-                refresh=services.refresh,
+                refresh=services.arefresh,
             )
             app.state.metrics = Metrics(services)
             tasks = [

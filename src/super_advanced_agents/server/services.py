@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from super_advanced_agents._runtime.slices import SliceWorker
@@ -64,10 +63,10 @@ class Services:
     def __post_init__(self) -> None:
         self.workspaces = Workspaces(self.runtime)
 
-    @property
-    def refresh(self) -> Callable[[], Awaitable[None]] | None:
-        """Reads what other servers have changed, before the work on each request; None for one server."""
-        return None if self.runtime.state is None else self.runtime.catalog.arefresh
+    async def arefresh(self) -> None:
+        """Read what other servers have changed, before the work on a request."""
+        if self.runtime.state is not None:
+            await self.runtime.catalog.arefresh()
 
     @property
     def ready(self) -> bool:

@@ -58,7 +58,7 @@ def method_handlers(services: Services, settings: Settings, peers: Peers | None 
     if settings.grpc_reflection:
         rpcs = chain(rpcs, reflection_rpcs(names))
     pipeline = Pipeline(
-        services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s, refresh=services.refresh
+        services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s, refresh=services.arefresh
     )
     peers = peers or Peers(settings)
     return [MethodHandler(rpc, services, pipeline, peers) for rpc in rpcs]
