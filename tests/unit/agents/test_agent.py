@@ -218,10 +218,10 @@ def test_blocking_agent_works_without_an_event_loop(store, embedder):
 
 
 def test_blocking_and_async_forms_have_the_same_signature():
-    """All sixteen pairs of `verb` and `averb` are compared."""
+    """All seventeen pairs of `verb` and `averb` are compared."""
     verbs = [name for name, _ in inspect.getmembers(AsyncLLMAgent, inspect.isfunction) if not name.startswith("_")]
     natives = [verb for verb in verbs if verb.startswith("a") and verb[1:] in verbs]
-    assert len(natives) == 16
+    assert len(natives) == 17
     for native in natives:
         signature = inspect.signature(getattr(AsyncLLMAgent, native))
         if inspect.isasyncgenfunction(getattr(AsyncLLMAgent, native)):  # the blocking form of a stream

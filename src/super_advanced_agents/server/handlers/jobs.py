@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import cast
 
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import JobError
 from super_advanced_agents.jobs.jobs import Jobs, Missed
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
@@ -29,7 +29,7 @@ from super_advanced_agents.types import JobInfo, ScheduleInfo
 
 def _jobs(context: HandlerContext) -> Jobs:
     if context.jobs is None:
-        raise ConfigurationError("this server has no background jobs", hint="start it with `saa serve`")
+        raise JobError("this server has no background jobs", hint="start it with `saa serve`")
     return context.jobs
 
 
