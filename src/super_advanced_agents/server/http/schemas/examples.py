@@ -115,6 +115,21 @@ _SCHEDULE = {
     "error": "",
 }
 
+_AUDITED = {
+    "seq": 7,
+    "at": 1767225600.0,
+    "tenant": "acme",
+    "key_id": "2k2jeswj2mpf",
+    "from": "192.0.2.7",
+    "protocol": "rest",
+    "operation": "forgetMemories",
+    "target": "guide",
+    "outcome": "ok",
+    "items": 3,
+    "request_id": "1007dc3532ed8859",
+}
+_RELOCATION = {"uid": _UID, "source": "notes/museums.md", "extra": {"lines": [3, 5]}}
+
 EXAMPLES: Mapping[str, Any] = MappingProxyType(
     {
         "AgentOut": _AGENT,
@@ -128,6 +143,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "quoted": False,
         },
         "AskRequest": {"question": "Where is the Louvre?", "top_k": 3},
+        "AuditPage": {"entries": [_AUDITED], "next": None},
         "ChainIn": {"query": "Where is the Louvre?", "names": ["travel", "editor"]},
         "ChatRequest": {"message": "And when was it built?", "session": "trip"},
         "ChosenMemories": {"where": {"city": "Paris"}},
@@ -168,6 +184,9 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "reason": None,
             "degraded": [],
         },
+        "Relocated": {"relocated": 1},
+        "RelocationIn": _RELOCATION,
+        "RelocationsIn": {"memories": [_RELOCATION]},
         "RouteIn": {"query": "Where is the Louvre?", "task": "travel"},
         "ScanMemories": {"where": {"city": "Paris"}, "limit": 50},
         "SearchRequest": {"query": "art gallery", "top_k": 3, "where": {"city": "Paris"}, "explain": True},
