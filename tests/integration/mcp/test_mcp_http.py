@@ -205,6 +205,6 @@ async def test_printed_mcp_configuration_connects_a_client(keyed_server):
         httpx2.AsyncClient(headers=server["headers"], timeout=60) as http,
         Client(streamable_http_client(server["url"], http_client=http)) as client,
     ):
-        assert len((await client.list_tools()).tools) == 4
+        assert len((await client.list_tools()).tools) == 5
     [open_server] = json.loads(client_configuration(keyed_server.url, auth=False))["mcpServers"].values()
     assert "headers" not in open_server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -56,7 +57,9 @@ class MCPEndpoint:
 
     def __init__(self, *, max_body_bytes: int) -> None:
         self._max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
-        self._manager: StreamableHTTPSessionManager | None = None
+        self._opened: asyncio.Future[StreamableHTTPSessionManager]
+        self._wanted = asyncio.Event()
+        self._ending = asyncio.Event()
 
     def routes(self) -> list[Route]:
         """Return the routes `POST /mcp` (for the default agent) and `POST /mcp/{agent}`."""
@@ -64,22 +67,40 @@ class MCPEndpoint:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Enter a context that accepts MCP requests, and cancels running ones at its end."""
-        manager = await in_thread(self._create_manager, name="import mcp")
-        failure: Exception | None = None
-        async with manager.run():
-            self._manager = manager
+        """Enter a context that accepts MCP requests, and cancels running ones at its end.
+
+        The MCP library is loaded at the first request: it takes a second, and 15 MiB of an idle server.
+        """
+        self._opened, self._wanted, self._ending = asyncio.Future(), asyncio.Event(), asyncio.Event()
+        serving = asyncio.create_task(self._serve(), name="mcp")
+        try:
+            yield
+        finally:
+            self._ending.set()
+            self._wanted.set()
+            await serving
+            self._opened.cancel()  # of requests that came too late
+
+    async def _serve(self) -> None:
+        # One task enters the manager's task group and leaves it.
+        while True:
+            await self._wanted.wait()
+            if self._ending.is_set():
+                return
             try:
-                yield
-            except Exception as exc:  # raised here, the manager's task group would wrap it in a group
-                failure = exc
-            finally:
-                self._manager = None
-        if failure is not None:
-            raise failure
+                manager = await in_thread(self._create_manager, name="import mcp")
+            except Exception as exc:  # such as too many open files: the next request tries again
+                opened, self._opened = self._opened, asyncio.Future()
+                self._wanted.clear()
+                opened.set_exception(exc)
+                continue
+            async with manager.run():
+                self._opened.set_result(manager)
+                await self._ending.wait()
+            return
 
     def _create_manager(self) -> StreamableHTTPSessionManager:
-        # Runs off the event loop: importing the MCP library takes a second.
+        # Runs off the event loop.
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
         from super_advanced_agents.server.mcp.server import memory_server
@@ -95,7 +116,6 @@ class MCPEndpoint:
             InvalidInputError: the agent's name in the path is not valid.
             HTTPException: the body is longer than the limit (413).
         """
-        assert self._manager is not None
         checked_agent_name(named(scope["path_params"].get("agent", "default")), "agent")
         body = await read_body(receive, max_bytes=self._max_body_bytes)
         if body is None:  # the client disconnected
@@ -105,7 +125,9 @@ class MCPEndpoint:
         except InvalidInputError as exc:
             await _parse_error(exc)(scope, receive, send)
             return
-        await self._manager.handle_request({**scope, _CONTEXT: current_context()}, replayed(body, receive), send)
+        self._wanted.set()
+        manager = await asyncio.shield(self._opened)
+        await manager.handle_request({**scope, _CONTEXT: current_context()}, replayed(body, receive), send)
 
 
 async def _check(body: bytes, scope: Scope) -> None:
