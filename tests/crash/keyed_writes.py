@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from super_advanced_agents.server.idempotency.request_store import SaveReply
+from super_advanced_agents.server.idempotency.request_store import EndAttempt, SaveReply
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.main import ServerAddresses, serve
 from super_advanced_agents.tenancy.settings import Settings
@@ -18,8 +18,8 @@ from super_advanced_agents.tenancy.settings import Settings
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-async def _never_reply(requests: Idempotency, answer: SaveReply) -> None:
-    del requests, answer
+async def _never_reply(requests: Idempotency, step: SaveReply | EndAttempt) -> None:
+    del requests, step
     print("committed", flush=True)
     await asyncio.Event().wait()
 
@@ -31,7 +31,7 @@ def _print_url(at: ServerAddresses) -> None:
 if __name__ == "__main__":
     if sys.argv[2] == "stuck":
         # No public hook lies between the commit and the stored reply.
-        Idempotency._keep = _never_reply  # type: ignore[method-assign]
+        Idempotency._finish = _never_reply  # type: ignore[method-assign]
     serve(
         Settings.load(
             data_dir=sys.argv[1],
