@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
 import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,10 +146,10 @@ def _language_model():
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
             try:
-                while True:
-                    self._send({"content": "word "})
-                    if b"forever" not in request_body:
-                        break
+                self._send({"content": "word "})
+                for n in itertools.count() if b"forever" in request_body else ():  # a repetition would be cut off
+                    self._send({"content": f"and {n} is not {n * n}, "})
+                    time.sleep(0.002)  # no model is faster
                 self._send({}, finish="stop")
                 self.wfile.write(b"data: [DONE]\n\n")
             except OSError:  # the caller has hung up

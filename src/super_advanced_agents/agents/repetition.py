@@ -14,6 +14,8 @@ _MAX_REPEATED = 3
 _MAX_PHRASE_WORDS = 8
 _MAX_PHRASES = 4
 _MAX_SAME_WORDS = 8
+_MAX_SENTENCE_CHARS = 2_000
+"""Of a longer sentence only the end is kept, so that a piece costs the same however much came before it."""
 
 
 class RepetitionFilter:
@@ -35,6 +37,7 @@ class RepetitionFilter:
         self._sentence = ""
         self._passed = 0  # the characters of the sentence that were passed on
         self._repeated = 0
+        self._is_cut = False  # the beginning of the sentence is not kept
 
     def feed(self, piece: str) -> str:
         """Take the next piece of text, and return what can be passed on.
@@ -52,6 +55,9 @@ class RepetitionFilter:
             passed.append(self._sentence[self._passed :])
             self._passed = len(self._sentence)
             self.looping = _repeats_a_phrase(self._sentence)
+            if len(self._sentence) > 2 * _MAX_SENTENCE_CHARS:
+                self._sentence = self._sentence[-_MAX_SENTENCE_CHARS:]
+                self._passed, self._is_cut = len(self._sentence), True
         return "".join(passed)
 
     def flush(self) -> str:
@@ -59,8 +65,10 @@ class RepetitionFilter:
         return "" if self.looping else self._finish()
 
     def _finish(self) -> str:
-        sentence, passed = self._sentence, self._passed
-        self._sentence, self._passed = "", 0
+        sentence, passed, is_cut = self._sentence, self._passed, self._is_cut
+        self._sentence, self._passed, self._is_cut = "", 0, False
+        if is_cut:
+            return sentence[passed:]
         key = _key(sentence)
         if len(key.split()) >= _MIN_WORDS:
             if not passed and key in self._known:

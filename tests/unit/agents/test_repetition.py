@@ -72,3 +72,14 @@ def test_small_model_ends_its_loop_in_a_chat():
         assert answer
         sentences = [sentence.strip() for sentence in answer.split(".") if len(sentence.split()) >= 4]
         assert len(sentences) == len(set(sentences))
+
+
+def test_endless_sentence_is_passed_on_and_kept_in_part_only():
+    """A model that never ends a sentence costs as much at its end as at its beginning."""
+    repetition, passed = RepetitionFilter(), 0
+    for n in range(20_000):
+        passed += len(repetition.feed(f"and {n} is not {n * n}, "))
+    assert not repetition.looping
+    assert passed == sum(len(f"and {n} is not {n * n}, ") for n in range(20_000))
+    assert len(repetition._sentence) <= 5_000  # private: nothing else shows what is kept
+    assert repetition.feed("The end. ") == "The end. "
