@@ -15,7 +15,7 @@ _MAX_PHRASE_WORDS = 8
 _MAX_PHRASES = 4
 _MAX_SAME_WORDS = 8
 _MAX_SENTENCE_CHARS = 2_000
-"""Of a longer sentence only the end is kept, so that a piece costs the same however much came before it."""
+"""The characters that are kept of a longer sentence, so that each piece costs the same."""
 
 
 class RepetitionFilter:
