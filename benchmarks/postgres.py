@@ -24,7 +24,7 @@ from benchmarks.measure import Bench, Rates, Row
 from super_advanced_agents import EmbeddingPipeline, FAISSVectorStore
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.postgres import PgVectorStore
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Matrix, Metadata, Vector
 
 DIM = 384

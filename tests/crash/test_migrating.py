@@ -13,7 +13,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.migration import FolderRecords, Scope, Tally
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]

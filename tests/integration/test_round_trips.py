@@ -11,7 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings

@@ -14,9 +14,9 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.deferred import DeferredStore
 from super_advanced_agents.stores.local import has_store
 from super_advanced_agents.stores.opening import folder_of, folder_url, is_store_url, open_store
+from super_advanced_agents.stores.wrappers.deferred import DeferredStore
 
 
 class AgentParts(Resource):

@@ -12,9 +12,9 @@ from super_advanced_agents._runtime.files import create_folder, map_os_error, pr
 from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.stores.opening import folder_url, open_store
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
+from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.tenancy.catalog.rows import Entry
 
 

@@ -30,10 +30,10 @@ from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.folder import StoreFolder
-from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.stores.opening import folder_of, open_store
-from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.stores.text.languages import fix_language
+from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog, new_collection
 from super_advanced_agents.tenancy.catalog.postgres import PostgresCatalog

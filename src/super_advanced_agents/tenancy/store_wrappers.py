@@ -14,6 +14,7 @@ from super_advanced_agents.stores.requests import (
     SearchRequest,
     WriteRequest,
 )
+from super_advanced_agents.stores.wrappers.base import StoreWrapper
 from super_advanced_agents.tenancy.catalog.rows import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.idempotent_writes import next_write_id, uids_for
@@ -29,7 +30,7 @@ Larger ones rarely repeat, and hashing them would block the event loop.
 """
 
 
-class CachedStore(VectorStore):
+class CachedStore(StoreWrapper):
     """Wrap a vector store to cache its search results and to make retried writes idempotent.
 
     In a request with an `Idempotency-Key`, new records get uids that a retry gets again, and its writes get ids, by
@@ -44,24 +45,9 @@ class CachedStore(VectorStore):
     """
 
     def __init__(self, store: VectorStore, cache: ResultCache, *, store_key: str) -> None:
-        super().__init__()
-        self._store = store
+        super().__init__(store)
         self._cache = cache
         self._store_key = store_key
-
-    @property
-    def dim(self) -> int:
-        """The dimension of the vectors in the wrapped store."""
-        return self._store.dim
-
-    def _version(self, tenant: str, namespace: str | None) -> int | None:
-        return self._store._version(tenant, namespace)
-
-    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
-        return await self._store._aversion(tenant, namespace)
-
-    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
-        return await self._store._anamespaces(tenant, limit)
 
     async def _execute(self, request: Request[R]) -> R:
         if isinstance(request, SearchRequest | HybridSearchRequest | KeywordSearchRequest):

@@ -11,7 +11,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.migration import FolderRecords
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.catalog import SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared

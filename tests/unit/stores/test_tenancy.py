@@ -6,7 +6,7 @@ import pytest
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 DIM = 8
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from super_advanced_agents.stores.postgres import PgVectorStore
+from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
@@ -37,3 +38,17 @@ async def test_equal_searches_are_answered_from_the_cache_until_any_process_writ
         assert await uids() == {"a"}
         await other.adelete(["a"], namespace="n")
         assert await uids() == set()
+
+
+async def test_results_of_a_guarded_store_are_cached_too(postgres_schema_url: str) -> None:
+    """A server guards its engine: the versions of namespaces, and the names of tenants, pass through the guard."""
+    cache = ResultCache()
+    async with GuardedStore(PgVectorStore(postgres_schema_url, DIM), EngineGuard()) as store:
+        cached = CachedStore(store, cache, store_key="default/memories")
+        await cached.aadd(ONE, None, "a", namespace="n")
+        for _ in range(2):
+            assert [match.uid for match in await cached.asearch(ONE, namespace="n")] == ["a"]
+        assert cache.stats()["hits"] == 1
+        await cached.aadd(ONE, None, "b", namespace="n")
+        assert {match.uid for match in await cached.asearch(ONE, namespace="n")} == {"a", "b"}
+        assert await store.atenants() == ["default"]

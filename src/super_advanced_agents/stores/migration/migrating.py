@@ -16,7 +16,7 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.records import Page, Records, chunks
 from super_advanced_agents.stores.migration.tally import Scope, Tally, digest_of
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 
 _TOGETHER = 4

@@ -18,7 +18,7 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE, open_read_only, settings_of
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
 from super_advanced_agents.stores.migration.tally import Scope, Tally, tally
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 
 PAGE_RECORDS = 4_000

@@ -12,8 +12,8 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.predicates import search_by_predicate
 from super_advanced_agents.stores.requests import AddRequest, PredicateSearchRequest, PutRequest, Request, StatsRequest
-from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.stores.validation import bounded_rows, unit_rows
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import JSONValue, Matrix
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from super_advanced_agents.errors import (
     InvalidInputError,
 )
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.stores.transfer.layout import Header, Item, Part
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, CollectionSettings, Declared

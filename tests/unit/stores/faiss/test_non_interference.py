@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import clock as clock_module
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 DIM = 24
 UIDS = [f"u{i}" for i in range(12)]

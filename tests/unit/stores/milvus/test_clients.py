@@ -13,7 +13,7 @@ from super_advanced_agents.errors import EngineUnavailableError, OverloadedError
 from super_advanced_agents.stores import MilvusVectorStore
 from super_advanced_agents.stores.milvus.connection import MilvusConnection
 from super_advanced_agents.stores.requests import AddRequest, Bounds, WriteRequest
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 ONE = np.ones(DIM)
 

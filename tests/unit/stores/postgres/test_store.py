@@ -14,7 +14,7 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError
 from super_advanced_agents.stores.opening import open_store
 from super_advanced_agents.stores.postgres import PgVectorStore
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Metadata
 
 DIM = 8

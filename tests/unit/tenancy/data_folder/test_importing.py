@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from super_advanced_agents.cli.main import app
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace

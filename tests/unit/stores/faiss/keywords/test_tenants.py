@@ -18,7 +18,7 @@ from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer
 from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS, Keywords
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 DIM = 8
 WORDS = [f"{first}{second}" for first in "bcdfgk" for second in ("oto", "ania", "eru", "ick", "unam")]

@@ -13,7 +13,7 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.metadata import index as metadata_index
 from super_advanced_agents.stores.faiss.rows.reader import DATABASE_FILE, RowReader
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import JSONValue
 
 

@@ -10,7 +10,7 @@ from tests.unit.stores.conftest import DIM, Internals, vectors
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.metadata import index as metadata_index
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Metadata
 
 WHERES = [{"only_b": 1}, {"only_b": {"$contains": "x"}}, {"nested.only_b": {"$gt": "a"}}, {"only_b": {"$exists": True}}]

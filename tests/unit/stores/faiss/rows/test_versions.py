@@ -15,7 +15,7 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import clock as clock_module
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, ResourceClosedError
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 ONE = vectors(1)[0]
 NAMES = ("a", "b")

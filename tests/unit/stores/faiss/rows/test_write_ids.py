@@ -13,7 +13,7 @@ from super_advanced_agents.stores.faiss.rows import write_ids
 from super_advanced_agents.stores.faiss.rows.schema import SCHEMA
 from super_advanced_agents.stores.faiss.rows.write_ids import WriteIds
 from super_advanced_agents.stores.requests import AddRequest, Bounds
-from super_advanced_agents.stores.tenant_view import tenant_view
+from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 _REQUEST = AddRequest(bounds=Bounds(dim=4), vectors=np.eye(2, 4), uids=["a", "b"], write_id="w1")
 

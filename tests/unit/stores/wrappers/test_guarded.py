@@ -9,8 +9,8 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import EngineUnavailableError, InvalidInputError
-from super_advanced_agents.stores.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.stores.requests import AddRequest
+from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore
 
 AWAY = EngineUnavailableError("the engine is away")
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar, cast
 
-from super_advanced_agents.config import DEFAULT_TENANT, Limits, checked_name
+from super_advanced_agents.config import DEFAULT_TENANT, checked_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.requests import AddRequest, PutRequest, Request, StatsRequest, UpdateRequest
+from super_advanced_agents.stores.wrappers.base import StoreWrapper
 
 R = TypeVar("R")
-Value = TypeVar("Value")
 
 _NEED_NO_NAMESPACE = (AddRequest, PutRequest, UpdateRequest, StatsRequest)
 _VISIBLE_STATS = ("engine", "dim", "metric", "index")
 
 
-class TenantView(VectorStore):
+class TenantView(StoreWrapper):
     """Wrap a store that many tenants share, and give access to the records of one tenant only.
 
     The view sets the tenant of each request after the request was made, and no argument of a caller reaches that
@@ -33,19 +32,8 @@ class TenantView(VectorStore):
     """
 
     def __init__(self, store: VectorStore, tenant: str) -> None:
-        super().__init__()
-        self._store = store
+        super().__init__(store)
         self._tenant = "" if tenant == DEFAULT_TENANT else checked_name(tenant, "tenant")
-
-    @property
-    def dim(self) -> int:
-        """The dimension of the store's vectors."""
-        return self._store.dim
-
-    @property
-    def limits(self) -> Limits:
-        """The size limits for the arguments of one call, such as records per batch or bytes of text."""
-        return self._store.limits
 
     async def _execute(self, request: Request[R]) -> R:
         if not isinstance(request, _NEED_NO_NAMESPACE):
@@ -70,11 +58,11 @@ class TenantView(VectorStore):
         del tenant  # in a view of a view, the inner view's tenant counts
         return await self._store._anamespaces(self._tenant, limit)
 
+    async def _atenants(self) -> list[str] | None:
+        return None  # the other tenants are nobody's business here
+
     def _check_open(self) -> None:
         self._store._check_open()  # a view owns nothing, so it is open as long as its store is
-
-    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
-        return await self._store._off_loop(work, size)
 
     def _check_namespace(self, namespace: str | None) -> None:
         if self._tenant and namespace is None:

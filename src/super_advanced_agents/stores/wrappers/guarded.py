@@ -7,13 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
-from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import DeadlineExceededError, EngineUnavailableError, SuperAdvancedAgentsError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.requests import Bounds, Request, WriteRequest
+from super_advanced_agents.stores.requests import Request, WriteRequest
+from super_advanced_agents.stores.wrappers.base import StoreWrapper
 
 R = TypeVar("R")
-Value = TypeVar("Value")
 
 _FAILURES = 8
 _COOL_DOWN_S = 0.5
@@ -86,7 +85,7 @@ class EngineGuard:
             return True
 
 
-class GuardedStore(VectorStore):
+class GuardedStore(StoreWrapper):
     """Wrap a store in an engine, so that one that is away or slow holds nobody up.
 
     Reads are repeated once when the engine was lost, and so are writes with a `write_id`. Closing the wrapper closes
@@ -98,39 +97,21 @@ class GuardedStore(VectorStore):
     """
 
     def __init__(self, store: VectorStore, guard: EngineGuard) -> None:
-        super().__init__()
-        self._store = store
+        super().__init__(store)
         self._guard = guard
-
-    @property
-    def dim(self) -> int:
-        """The dimension of the store's vectors."""
-        return self._store.dim
-
-    @property
-    def limits(self) -> Limits:
-        """The size limits for the arguments of one call, such as records per batch or bytes of text."""
-        return self._store.limits
-
-    def check_files(self) -> None:
-        """Raise if a file of the store was removed, replaced, emptied or cut by others."""
-        self._store.check_files()
 
     async def _execute(self, request: Request[R]) -> R:
         repeatable = not isinstance(request, WriteRequest) or request.write_id is not None
         return await self._guard.run(lambda: self._store.aexecute(request), repeatable=repeatable)
 
-    async def _abounds(self) -> Bounds:
-        return await self._store._abounds()
-
-    def _version(self, tenant: str, namespace: str | None) -> int | None:
-        return self._store._version(tenant, namespace)
+    async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
+        return await self._guard.run(lambda: self._store._aversion(tenant, namespace), repeatable=True)
 
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
         return await self._guard.run(lambda: self._store._anamespaces(tenant, limit), repeatable=True)
 
-    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
-        return await self._store._off_loop(work, size)
+    async def _atenants(self) -> list[str] | None:
+        return await self._guard.run(self._store._atenants, repeatable=True)
 
     def _release(self) -> None:
         try:
