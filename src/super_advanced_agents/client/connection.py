@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from super_advanced_agents._runtime import loop_thread
 from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.client.address import Address, ConnectionSettings
 from super_advanced_agents.client.grpc_transport import GrpcTransport
 from super_advanced_agents.client.rest_transport import RestTransport
@@ -293,3 +294,30 @@ async def _next_answer(answers: AsyncIterator[Any], url: str) -> Any:
 
 def _noop() -> None:
     pass
+
+
+class ConnectedClient(Resource):
+    """Own a connection to a server, by which a subclass sends its calls.
+
+    Args:
+        url: the server's URL; see `RemoteAgent`.
+        api_key: an API key or a JWT, which determines the tenant.
+        timeout_s: seconds for one call with all its attempts.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 60.0, ca_file: str | Path | None = None
+    ) -> None:
+        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        super().__init__()
+
+    async def _acall(self, call: RemoteCall) -> object:
+        self._check_open()
+        return await self._connection.acall(call)
+
+    def _release(self) -> None:
+        self._connection.close()

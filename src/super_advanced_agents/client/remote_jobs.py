@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
-from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
-from super_advanced_agents.client.connection import Connection
+from super_advanced_agents.client.connection import ConnectedClient
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
@@ -26,7 +24,7 @@ from super_advanced_agents.protocol.job_requests import (
 from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo
 
 
-class RemoteJobs(Resource):
+class RemoteJobs(ConnectedClient):
     """Submit background jobs and schedules at a server, follow, cancel and retry them.
 
     Args:
@@ -38,12 +36,6 @@ class RemoteJobs(Resource):
     Raises:
         ConfigurationError: an argument is wrong.
     """
-
-    def __init__(
-        self, url: str, *, api_key: str | None = None, timeout_s: float = 60.0, ca_file: str | Path | None = None
-    ) -> None:
-        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
-        super().__init__()
 
     async def asubmit(
         self, kind: str, arguments: Mapping[str, JSONValue] | None = None, *, queue: str | None = None
@@ -120,10 +112,3 @@ class RemoteJobs(Resource):
         await self._acall(RemoteCall(ops.DELETE_SCHEDULE, name, DeleteScheduleRequest()))
 
     delete_schedule = blocking(adelete_schedule)
-
-    async def _acall(self, call: RemoteCall) -> object:
-        self._check_open()
-        return await self._connection.acall(call)
-
-    def _release(self) -> None:
-        self._connection.close()

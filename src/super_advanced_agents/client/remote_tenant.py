@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents.client.connection import Connection
+from super_advanced_agents.client.connection import ConnectedClient
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.requests import (
@@ -18,7 +16,7 @@ from super_advanced_agents.protocol.requests import (
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 
-class RemoteTenant(Resource):
+class RemoteTenant(ConnectedClient):
     """Read and change the agents' settings and the collections of one tenant of a server.
 
     Args:
@@ -30,12 +28,6 @@ class RemoteTenant(Resource):
     Raises:
         ConfigurationError: an argument is wrong.
     """
-
-    def __init__(
-        self, url: str, *, api_key: str | None = None, timeout_s: float = 60.0, ca_file: str | Path | None = None
-    ) -> None:
-        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
-        super().__init__()
 
     async def aagents(self) -> list[AgentInfo]:
         """Return the agents that have memories or settings of their own, sorted by name.
@@ -56,10 +48,3 @@ class RemoteTenant(Resource):
     async def acreate_collection(self, request: CreateCollectionRequest) -> CollectionInfo:
         """Create a collection."""
         return cast("CollectionInfo", await self._acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
-
-    async def _acall(self, call: RemoteCall) -> object:
-        self._check_open()
-        return await self._connection.acall(call)
-
-    def _release(self) -> None:
-        self._connection.close()
