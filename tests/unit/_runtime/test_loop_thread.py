@@ -75,12 +75,14 @@ def test_cancelling_the_future_cancels_the_submitted_coroutine(loop):
 
 def test_coroutine_cancelled_before_it_begins_is_never_created(loop):
     """The shared loop was busy when the future was cancelled."""
-    unblocked, created = threading.Event(), []
+    blocked, unblocked, created = threading.Event(), threading.Event(), []
 
     async def block():
+        blocked.set()
         unblocked.wait(10)  # blocks the loop, so that the next coroutine waits
 
     first = loop.submit(block)
+    assert blocked.wait(10)
     second = loop.submit(lambda: created.append(1) or _return_later(1))
     second.cancel()
     unblocked.set()
