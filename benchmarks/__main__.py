@@ -37,9 +37,10 @@ from super_advanced_agents.models import pull
 
 
 def _engines(bench: Bench) -> Iterator[Row]:
-    from benchmarks import postgres  # it needs the extra postgres and a server
+    from benchmarks import postgres, replicas  # they need the extra postgres and servers
 
     yield from postgres.rows(bench)
+    yield from replicas.rows(bench)
 
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
