@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.server.auth.key_store import new_key
-from super_advanced_agents.stores.local import SCHEMA_VERSION
+from super_advanced_agents.stores.local.maintenance import SCHEMA_VERSION
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "data" / "upgrades").glob("*.tar.xz"))
 TEXTS = ["The pump in hall 3 was replaced in May.", "The kiln is in hall 7.", "Ann likes tea."]

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 MAX_LINES = 400
+MAX_MODULES = 16
 
 BLOCKING_FORMS = {
     "EmbeddingPipeline": ["embed", "embed_batch"],
@@ -58,6 +59,13 @@ def _tracked_files() -> list[Path]:
 def test_source_file_has_at_most_400_lines(path: Path) -> None:
     """A longer file holds more than one thing."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=_id)
+def test_folder_has_at_most_16_modules(folder: Path) -> None:
+    """A larger folder holds several subjects, and nobody finds a file in it by its name."""
+    modules = [path.name for path in SOURCES if path.parent == folder and not GENERATED.search(path.name)]
+    assert len(modules) <= MAX_MODULES
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_id)

@@ -160,7 +160,7 @@ def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 NAMES_AN_ENGINE = {
     "__init__.py": "re-exports the store for users",
-    "cli/commands/migrating.py": "says in its help which URLs it takes",
+    "cli/commands/transfer/migrating.py": "says in its help which URLs it takes",
     "server/http/schemas/examples.py": "what a server with that engine answers, for the documentation",
     "tenancy/settings.py": "documents the URL that an operator sets",
 }

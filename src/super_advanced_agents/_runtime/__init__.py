@@ -1,4 +1,4 @@
-"""Helpers for futures, batching, blocking calls of coroutines, closing, SQLite and UUIDs.
+"""Concurrency, queues, files on disk and calls of other servers, for all layers above.
 
-Code about memories, vectors, models or servers belongs in the layers above.
+Code about memories, vectors, models or servers belongs in those layers.
 """

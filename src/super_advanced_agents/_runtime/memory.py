@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 from collections.abc import Callable
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 
 _PAUSE_S = 5.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.agents.chatting import Chatting
 from super_advanced_agents.agents.inputs import narrow_to_type
 from super_advanced_agents.agents.opening import Owning

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.sync_bridge import Overridable, blocking, blocking_iterator
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.sync_bridge import Overridable, blocking, blocking_iterator
 from super_advanced_agents.agents.prompt import (
     NOTHING_KNOWN,
     PromptParts,

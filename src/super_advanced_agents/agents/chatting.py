@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.answers import Answering, AnswerTask
 from super_advanced_agents.agents.prompt import (
     CHAT_RULES,

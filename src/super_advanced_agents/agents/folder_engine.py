@@ -12,7 +12,7 @@ from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.onnx import OnnxEngine
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.models import Precision, known_model
-from super_advanced_agents.stores.local import model_id_in
+from super_advanced_agents.stores.local.maintenance import model_id_in
 from super_advanced_agents.types import Matrix
 
 

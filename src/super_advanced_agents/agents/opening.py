@@ -7,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.agents.folder_engine import FolderEngine
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, STORE_FOLDER
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.local import has_store
+from super_advanced_agents.stores.local.maintenance import has_store
 from super_advanced_agents.stores.opening import folder_of, folder_url, is_store_url, open_store
 from super_advanced_agents.stores.wrappers.deferred import DeferredStore
 

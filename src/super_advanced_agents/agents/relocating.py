@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from super_advanced_agents._runtime.sync_bridge import Overridable, blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import Overridable, blocking
 from super_advanced_agents.agents.inputs import memory_changes
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.patches import merge_patch
+from super_advanced_agents.stores.records.patches import merge_patch
 from super_advanced_agents.stores.validation import checked_source, checked_uid
 from super_advanced_agents.types import Metadata, Record, Relocation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Sized
 from types import EllipsisType
 
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
 from super_advanced_agents.agents.relocating import MemoryRelocation
 from super_advanced_agents.config import LIMITS, checked_text

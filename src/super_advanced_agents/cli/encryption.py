@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from super_advanced_agents._runtime.files import map_os_error
+from super_advanced_agents._runtime.disk.files import map_os_error
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, InvalidInputError, StoreError
 
 T = TypeVar("T")

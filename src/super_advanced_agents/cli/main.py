@@ -10,26 +10,26 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from super_advanced_agents.cli.commands.agents import agents
-from super_advanced_agents.cli.commands.auditing import audit
-from super_advanced_agents.cli.commands.chatting import chat
-from super_advanced_agents.cli.commands.checkup import doctor
-from super_advanced_agents.cli.commands.compacting import compact
-from super_advanced_agents.cli.commands.editing import edit, get
-from super_advanced_agents.cli.commands.finding import ask, search
-from super_advanced_agents.cli.commands.importing import import_
-from super_advanced_agents.cli.commands.jobs import jobs
-from super_advanced_agents.cli.commands.keys import keys
-from super_advanced_agents.cli.commands.mcp import mcp
-from super_advanced_agents.cli.commands.memories import add, forget, list_
-from super_advanced_agents.cli.commands.migrating import migrate
-from super_advanced_agents.cli.commands.models import pull
-from super_advanced_agents.cli.commands.reembedding import reembed
-from super_advanced_agents.cli.commands.saving import backup, restore
-from super_advanced_agents.cli.commands.serving import serve
-from super_advanced_agents.cli.commands.setup import setup
-from super_advanced_agents.cli.commands.transfer import export
-from super_advanced_agents.cli.commands.working import worker
+from super_advanced_agents.cli.commands.memories.agents import agents
+from super_advanced_agents.cli.commands.memories.chatting import chat
+from super_advanced_agents.cli.commands.memories.editing import edit, get
+from super_advanced_agents.cli.commands.memories.finding import ask, search
+from super_advanced_agents.cli.commands.memories.storing import add, forget, list_
+from super_advanced_agents.cli.commands.server.jobs import jobs
+from super_advanced_agents.cli.commands.server.keys import keys
+from super_advanced_agents.cli.commands.server.mcp import mcp
+from super_advanced_agents.cli.commands.server.serving import serve
+from super_advanced_agents.cli.commands.server.working import worker
+from super_advanced_agents.cli.commands.transfer.exporting import export
+from super_advanced_agents.cli.commands.transfer.importing import import_
+from super_advanced_agents.cli.commands.transfer.migrating import migrate
+from super_advanced_agents.cli.commands.transfer.saving import backup, restore
+from super_advanced_agents.cli.commands.upkeep.auditing import audit
+from super_advanced_agents.cli.commands.upkeep.checkup import doctor
+from super_advanced_agents.cli.commands.upkeep.compacting import compact
+from super_advanced_agents.cli.commands.upkeep.models import pull
+from super_advanced_agents.cli.commands.upkeep.reembedding import reembed
+from super_advanced_agents.cli.commands.upkeep.setup import setup
 from super_advanced_agents.cli.output import (
     INTERRUPTED,
     WRONG_USAGE,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from super_advanced_agents.client import RemoteAgent
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.stores import VectorStore
-    from super_advanced_agents.stores.local import LocalStore
+    from super_advanced_agents.stores.local.maintenance import LocalStore
     from super_advanced_agents.types import Record, Where
 
 
@@ -75,9 +75,9 @@ def open_local_agent(
         embeds: the command embeds texts; a missing embedding model is fetched first.
     """
     _use_one_blas_thread()
-    from super_advanced_agents._runtime.futures import in_thread
+    from super_advanced_agents._runtime.concurrency.futures import in_thread
     from super_advanced_agents.agents import AsyncLLMAgent
-    from super_advanced_agents.stores.local import LocalStore, has_store
+    from super_advanced_agents.stores.local.maintenance import LocalStore, has_store
     from super_advanced_agents.stores.opening import folder_of, open_store
     from super_advanced_agents.stores.text.languages import fix_language
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
@@ -182,7 +182,7 @@ def open_namespace(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, st
         agent: the agent's name.
     """
     _use_one_blas_thread()
-    from super_advanced_agents.stores.local import LocalStore, has_store, open_local_store
+    from super_advanced_agents.stores.local.maintenance import LocalStore, has_store, open_local_store
     from super_advanced_agents.stores.opening import folder_of, open_store
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -233,7 +233,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
         ConfigurationError: the settings name a store that is not in a folder of this machine.
     """
     from super_advanced_agents.errors import ConfigurationError, StoreError
-    from super_advanced_agents.stores.local import has_store, open_local_store
+    from super_advanced_agents.stores.local.maintenance import has_store, open_local_store
     from super_advanced_agents.stores.opening import folder_of
     from super_advanced_agents.tenancy.settings import Settings
 

@@ -4,9 +4,9 @@ Operations, messages and their encoding belong in `protocol`; stores and agents 
 `agents`.
 """
 
-from super_advanced_agents.client.distributed_store import DistributedVectorStore
+from super_advanced_agents.client.agents.remote_agent import RemoteAgent
 from super_advanced_agents.client.opening import open_store
-from super_advanced_agents.client.remote_agent import RemoteAgent
-from super_advanced_agents.client.stub import DistributedVectorStoreStub
+from super_advanced_agents.client.stores.distributed_store import DistributedVectorStore
+from super_advanced_agents.client.stores.stub import DistributedVectorStoreStub
 
 __all__ = ["DistributedVectorStore", "DistributedVectorStoreStub", "RemoteAgent", "open_store"]

@@ -14,7 +14,7 @@ from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.packing import json_bytes
 from super_advanced_agents.protocol.requests import RememberRequest
-from super_advanced_agents.stores.documents import checked_document
+from super_advanced_agents.stores.records.documents import checked_document
 from super_advanced_agents.stores.requests import AddRequest, Bounds, SearchRequest, WriteRequest
 from super_advanced_agents.stores.validation import (
     checked_lifetime,

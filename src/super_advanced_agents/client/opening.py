@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from super_advanced_agents.client.distributed_store import DistributedVectorStore
+from super_advanced_agents.client.stores.distributed_store import DistributedVectorStore
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.opening import open_store, register_scheme

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from super_advanced_agents._runtime.sync_bridge import blocking
-from super_advanced_agents.client.connection import ConnectedClient
-from super_advanced_agents.client.transport import RemoteCall
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents.client.transports.base import RemoteCall
+from super_advanced_agents.client.transports.connection import ConnectedClient
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
     CancelJobRequest,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from super_advanced_agents.client.connection import ConnectedClient
-from super_advanced_agents.client.transport import RemoteCall
+from super_advanced_agents.client.transports.base import RemoteCall
+from super_advanced_agents.client.transports.connection import ConnectedClient
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.requests import (
     CreateCollectionRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from super_advanced_agents._runtime.server_pool import ServerStatus
+from super_advanced_agents._runtime.remote.server_pool import ServerStatus
 from super_advanced_agents.types import Matrix
 
 

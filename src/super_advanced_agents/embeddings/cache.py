@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from super_advanced_agents._runtime.shares import NO_SHARE
+from super_advanced_agents._runtime.queues.shares import NO_SHARE
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.types import Vector
 

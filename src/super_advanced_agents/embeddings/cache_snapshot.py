@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import create_folder, fsync_folder, open_private
+from super_advanced_agents._runtime.disk.files import create_folder, fsync_folder, open_private
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.embeddings.cache import KEY_BYTES, VectorCache
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.telemetry import get_logger

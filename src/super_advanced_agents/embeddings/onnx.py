@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.disk.files import sha256_of
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import EmbeddingError, InvalidInputError, ModelNotFoundError
 from super_advanced_agents.models import Precision, ensure, model_spec

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from super_advanced_agents._runtime.openai_server import access_error, checked_base_url, may_pass, open_client, said_by
-from super_advanced_agents._runtime.proxies import proxy_variable
+from super_advanced_agents._runtime.remote.openai_server import (
+    access_error,
+    checked_base_url,
+    may_pass,
+    open_client,
+    said_by,
+)
+from super_advanced_agents._runtime.remote.proxies import proxy_variable
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import (
     ConfigurationError,

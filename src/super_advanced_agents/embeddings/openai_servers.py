@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from super_advanced_agents._runtime.loop_thread import LoopThread, acquire_loop, release_loop
-from super_advanced_agents._runtime.openai_server import open_async_client
-from super_advanced_agents._runtime.server_pool import Server, ServerPool, ServerStatus, one_key_each
+from super_advanced_agents._runtime.concurrency.loop_thread import LoopThread, acquire_loop, release_loop
+from super_advanced_agents._runtime.remote.openai_server import open_async_client
+from super_advanced_agents._runtime.remote.server_pool import Server, ServerPool, ServerStatus, one_key_each
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.errors import EmbeddingError, InvalidInputError, SuperAdvancedAgentsError

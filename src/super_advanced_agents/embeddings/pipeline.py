@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
-from super_advanced_agents._runtime.futures import Future, in_thread
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.server_pool import ServerStatus
-from super_advanced_agents._runtime.shares import current_share
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
+from super_advanced_agents._runtime.queues.shares import current_share
+from super_advanced_agents._runtime.remote.server_pool import ServerStatus
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache

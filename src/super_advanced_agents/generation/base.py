@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from super_advanced_agents._runtime.server_pool import ServerStatus
+from super_advanced_agents._runtime.remote.server_pool import ServerStatus
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import ChatMessage
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
-from super_advanced_agents._runtime.channel import Channel
-from super_advanced_agents._runtime.futures import Future
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.futures import Future
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents._runtime.metering import meter_prompt
-from super_advanced_agents._runtime.server_pool import ServerStatus
-from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
+from super_advanced_agents._runtime.queues.channel import Channel
+from super_advanced_agents._runtime.remote.server_pool import ServerStatus
 from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.generation.base import (

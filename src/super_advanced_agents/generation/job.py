@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from super_advanced_agents._runtime.channel import Channel
+from super_advanced_agents._runtime.queues.channel import Channel
 from super_advanced_agents.generation.base import GenerationOptions, StopFilter, Usage
 from super_advanced_agents.generation.thoughts import ThoughtFilter
 from super_advanced_agents.types import ChatMessage

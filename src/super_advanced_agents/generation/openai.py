@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from super_advanced_agents._runtime.openai_server import (
+from super_advanced_agents._runtime.remote.openai_server import (
     access_error,
     checked_base_url,
     may_pass,
@@ -19,7 +19,7 @@ from super_advanced_agents._runtime.openai_server import (
     retry_after_s,
     said_by,
 )
-from super_advanced_agents._runtime.proxies import proxy_variable
+from super_advanced_agents._runtime.remote.proxies import proxy_variable
 from super_advanced_agents.errors import (
     ConfigurationError,
     GenerationError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from super_advanced_agents._runtime.server_pool import Server, ServerPool, ServerStatus, one_key_each
+from super_advanced_agents._runtime.remote.server_pool import Server, ServerPool, ServerStatus, one_key_each
 from super_advanced_agents.errors import GenerationError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.generation.openai import OpenAIEngine

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 

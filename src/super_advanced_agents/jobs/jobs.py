@@ -12,10 +12,10 @@ from typing import Literal, Self, TypeAlias, get_args
 
 import orjson
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.own_loop import blocking_in_own_loop
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.own_loop import blocking_in_own_loop
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_name
 from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.jobs.backend import JobLimits
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.jobs.kinds import kinds_in

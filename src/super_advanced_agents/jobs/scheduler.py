@@ -9,7 +9,7 @@ from itertools import takewhile
 
 import orjson
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.uids import seeded_uids
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.jobs.backend import DueSchedule, JobBackend, JobLimits, NewJob

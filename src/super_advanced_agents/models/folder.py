@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.disk.files import sha256_of
 from super_advanced_agents.errors import (
     ConfigurationError,
     InvalidInputError,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from super_advanced_agents._runtime.proxies import socks_error
+from super_advanced_agents._runtime.remote.proxies import socks_error
 from super_advanced_agents.errors import ModelNotFoundError
 from super_advanced_agents.models.registry import HubSource, ModelFile
 

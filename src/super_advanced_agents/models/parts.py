@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.disk.files import sha256_of
 from super_advanced_agents.errors import ModelNotFoundError
 from super_advanced_agents.models import wheel
 from super_advanced_agents.models.registry import ModelFile, PartsSource, WheelSource

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
+from super_advanced_agents._runtime.remote.circuit_breaker import CircuitBreaker
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.orchestration.members import Member

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from super_advanced_agents._runtime.circuit_breaker import BreakerPermit
+from super_advanced_agents._runtime.remote.circuit_breaker import BreakerPermit
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN
 from super_advanced_agents.errors import (

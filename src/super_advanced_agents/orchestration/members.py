@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
+from super_advanced_agents._runtime.remote.circuit_breaker import CircuitBreaker
 from super_advanced_agents.config import checked_agent_name, checked_text
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration.counters import MemberCounters

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from super_advanced_agents._runtime.own_loop import blocking_in_own_loop
+from super_advanced_agents._runtime.concurrency.own_loop import blocking_in_own_loop
 from super_advanced_agents.agents.answers import checked_answer
 from super_advanced_agents.errors import AgentError, AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import LLMGenerator

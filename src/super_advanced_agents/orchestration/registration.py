@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.remote.circuit_breaker import CircuitBreaker
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError

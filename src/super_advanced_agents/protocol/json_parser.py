@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from super_advanced_agents._runtime.slices import finished
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.json_outline import MAX_DEPTH, MAX_VALUES, Outline, outline_of
 

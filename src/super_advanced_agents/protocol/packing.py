@@ -10,7 +10,7 @@ import orjson
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_json
-from super_advanced_agents.stores.record_fields import plain_value
+from super_advanced_agents.stores.records.record_fields import plain_value
 from super_advanced_agents.types import Matrix, Vector
 
 FLOAT = np.dtype("<f4")

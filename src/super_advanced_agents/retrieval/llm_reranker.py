@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval.notes import Notes, one_line

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property, partial
 from typing import Protocol, TypeAlias, cast
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import driven_by_thread
+from super_advanced_agents._runtime.concurrency.futures import driven_by_thread
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.retrieval.explaining import one_signal

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.futures import Future
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.shares import NO_SHARE, active_share
+from super_advanced_agents._runtime.concurrency.futures import Future
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
+from super_advanced_agents._runtime.queues.shares import NO_SHARE, active_share
 from super_advanced_agents.errors import EngineUnavailableError, OverloadedError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.telemetry import counter, get_logger

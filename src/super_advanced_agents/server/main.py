@@ -12,12 +12,12 @@ from functools import partial
 
 import uvloop
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key, aput_given_keys
 from super_advanced_agents.server.descriptors import fitted, raised_limit
 from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
-from super_advanced_agents.server.http.server import RestServer
+from super_advanced_agents.server.http.listener.server import RestServer
 from super_advanced_agents.server.logs import change_level
 from super_advanced_agents.server.observing.exporter import metrics_server
 from super_advanced_agents.server.observing.traces import exported_traces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from super_advanced_agents._runtime.slices import SliceWorker
+from super_advanced_agents._runtime.concurrency.slices import SliceWorker
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator

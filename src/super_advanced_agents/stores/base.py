@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overloa
 
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.stores.requests import (
     CountRequest,
     FilterFn,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import driven_by_thread
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.futures import driven_by_thread
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.stores.requests import (
     AddRequest,
@@ -67,7 +67,7 @@ class RequestExecutor(Resource, ABC):
         """Execute a validated request, such as a `SearchRequest`, and return its result.
 
         The store is open, and the request was validated against `_abounds()` when it was made. An implementation
-        awaits only futures of `_runtime.futures`, so that a thread can drive it as well as an event loop.
+        awaits only futures of `_runtime.concurrency.futures`, so that a thread can drive it as well as an event loop.
         """
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:

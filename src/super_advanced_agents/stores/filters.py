@@ -4,8 +4,8 @@
 
 A key names a metadata field and may be any text (`"due date"`); dots reach into nested objects (`"place.city"`). Keys
 that begin with `$` are reserved: `$source`, `$session`, `$type`, `$uid`, `$created_at` and `$updated_at` are the fields
-of the record itself (see `stores.record_fields`). The keys of an object are ANDed, and so are the operators of one key.
-A value without an operator means `$eq`.
+of the record itself (see `records/record_fields.py`). The keys of an object are ANDed, and so are the operators of one
+key. A value without an operator means `$eq`.
 
 | operator | true when the field |
 |---|---|
@@ -32,7 +32,7 @@ from typing import Literal, TypeAlias
 
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.errors import FilterError
-from super_advanced_agents.stores.record_fields import RECORD_FIELDS, RESERVED, TIME_FIELDS, TYPE, operand_of
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, RESERVED, TIME_FIELDS, TYPE, operand_of
 from super_advanced_agents.types import JSONValue, Metadata, Where
 
 MAX_KEY_CHARS = 128

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from super_advanced_agents._runtime.futures import driven_by_thread, in_thread
+from super_advanced_agents._runtime.concurrency.futures import driven_by_thread, in_thread
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.requests import FilterFn, PredicateSearchRequest

@@ -14,12 +14,12 @@ from functools import partial
 from types import EllipsisType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents._runtime.uids import fill_missing_uids
 from super_advanced_agents.config import Limits, checked_agent_name, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.documents import Document, checked_document
 from super_advanced_agents.stores.filters import Filter, parse
+from super_advanced_agents.stores.records.documents import Document, checked_document
 from super_advanced_agents.stores.validation import (
     checked_dedupe,
     checked_each,

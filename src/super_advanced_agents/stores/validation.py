@@ -19,7 +19,7 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     ModelMismatchError,
 )
-from super_advanced_agents.stores.documents import Document, checked_document
+from super_advanced_agents.stores.records.documents import Document, checked_document
 from super_advanced_agents.types import Dedupe, Matrix, Record, Weights
 
 Value = TypeVar("Value")

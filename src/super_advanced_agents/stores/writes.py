@@ -9,7 +9,7 @@ from typing import cast
 
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.executor import RequestExecutor
 from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, PutRequest, UpdateRequest

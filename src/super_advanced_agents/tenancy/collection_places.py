@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, cast
 
-from super_advanced_agents._runtime.files import create_folder, map_os_error, private_folder
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
+from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, private_folder
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.opening import folder_url, open_store

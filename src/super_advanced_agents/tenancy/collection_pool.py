@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.shares import NO_SHARE, active_share
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.futures import Future, set_exceptions, set_results
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.queues.batcher import Workers
+from super_advanced_agents._runtime.queues.shares import NO_SHARE, active_share
 from super_advanced_agents.errors import (
     CollectionNotFoundError,
     OverloadedError,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from super_advanced_agents._runtime.budget import time_limited
+from super_advanced_agents._runtime.concurrency.budget import time_limited
 from super_advanced_agents._runtime.metering import metered
-from super_advanced_agents._runtime.shares import active_share
+from super_advanced_agents._runtime.queues.shares import active_share
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import PermissionDeniedError
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from cachetools import LRUCache
 
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_agent_name, checked_name

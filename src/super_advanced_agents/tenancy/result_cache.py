@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from cachetools import LRUCache, TTLCache
 
-from super_advanced_agents._runtime.futures import driven_by_thread
-from super_advanced_agents.stores.record_fields import plain_value
+from super_advanced_agents._runtime.concurrency.futures import driven_by_thread
+from super_advanced_agents.stores.records.record_fields import plain_value
 from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import Match

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import restrict
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.disk.files import restrict
 from super_advanced_agents._runtime.memory import return_memory
-from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_agent_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -29,7 +29,7 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.stores.opening import folder_of, open_store
 from super_advanced_agents.stores.text.languages import fix_language
 from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore

@@ -341,7 +341,7 @@ class Settings(BaseSettings):
         if not (settings.store_dir / "memory.sqlite3").is_file():
             return settings
         from super_advanced_agents.models import known_model
-        from super_advanced_agents.stores.local import model_id_in  # heavy
+        from super_advanced_agents.stores.local.maintenance import model_id_in  # heavy
 
         found = known_model(model_id_in(settings.store_dir))
         if found is None:

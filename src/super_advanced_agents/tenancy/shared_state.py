@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.errors import (
     ConfigurationError,
     DeadlineExceededError,

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.embeddings.conftest import HeldEngine
 
 from super_advanced_agents import EmbeddingPipeline
-from super_advanced_agents._runtime.shares import active_share
+from super_advanced_agents._runtime.queues.shares import active_share
 from super_advanced_agents.embeddings import cache_snapshot
 from super_advanced_agents.embeddings.cache_snapshot import VectorCacheSnapshot
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from super_advanced_agents._runtime.shares import active_share
+from super_advanced_agents._runtime.queues.shares import active_share
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.types import Vector
 

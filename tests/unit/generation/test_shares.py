@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from super_advanced_agents._runtime.shares import active_share
+from super_advanced_agents._runtime.queues.shares import active_share
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.generation import GenerationEngine, GenerationOptions, LLMGenerator
 from super_advanced_agents.generation.base import Emit, OnInterruptible

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import EngineUnavailableError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.server.audit_log import AuditLog

@@ -17,7 +17,7 @@ from super_advanced_agents.stores.faiss.metadata import index as attributes_modu
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
-from super_advanced_agents.stores.record_fields import record_fields
+from super_advanced_agents.stores.records.record_fields import record_fields
 from super_advanced_agents.types import JSONValue, Metadata
 
 EDGES = [0, 1, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, 2**64 - 1, -(2**63)]

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.telemetry import Histogram, counter, histogram, histograms, queue_metrics
 

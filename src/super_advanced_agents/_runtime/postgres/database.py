@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from super_advanced_agents._runtime import loop_thread
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency import loop_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.processes import process_id
 from super_advanced_agents._runtime.postgres.address import PostgresAddress
 from super_advanced_agents._runtime.postgres.errors import RETRIED, is_disconnect, map_error
 from super_advanced_agents._runtime.postgres.pool import Connection, ConnectionPool
-from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents.errors import DeadlineExceededError, EngineUnavailableError, ResourceClosedError
 
 T = TypeVar("T")

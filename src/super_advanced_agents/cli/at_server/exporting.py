@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.at_server.settings_of import agent_item, collection_item
 from super_advanced_agents.client import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.client.remote_tenant import RemoteTenant

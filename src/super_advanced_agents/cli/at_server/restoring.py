@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby, pairwise
 
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.at_server.settings_of import agent_settings, collection_settings
 from super_advanced_agents.client import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.client.remote_tenant import RemoteTenant

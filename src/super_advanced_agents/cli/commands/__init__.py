@@ -1,1 +1,4 @@
-"""Subcommands of the `saa` command line, one file for each group."""
+"""Subcommands of `saa`, in folders: memories, transfer, upkeep, and the server.
+
+Code that several commands share belongs in `cli/`.
+"""

@@ -61,6 +61,6 @@ async def _open_all(settings: Settings) -> None:
 
 
 def _migrate_collection(folder: Path) -> None:
-    from super_advanced_agents.stores.local import upgrade_if_older
+    from super_advanced_agents.stores.local.maintenance import upgrade_if_older
 
     upgrade_if_older(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.stores.local import LIBRARIES
+from super_advanced_agents.stores.local.maintenance import LIBRARIES
 
 _LIBRARIES = (
     *LIBRARIES,
@@ -50,7 +50,7 @@ def check_embedding(data_dir: Path) -> Iterator[Check]:
     There is none if no model made vectors there.
     """
     from super_advanced_agents.models import MODELS, known_model
-    from super_advanced_agents.stores.local import model_id_in
+    from super_advanced_agents.stores.local.maintenance import model_id_in
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load_for_folder(data_dir=data_dir)

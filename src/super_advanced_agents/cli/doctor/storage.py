@@ -12,10 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from super_advanced_agents._runtime.watched_files import check_unharmed
+from super_advanced_agents._runtime.disk.watched_files import check_unharmed
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores.local import CLOCK_SETTING, SCHEMA_VERSION, damaged_file
+from super_advanced_agents.stores.local.maintenance import CLOCK_SETTING, SCHEMA_VERSION, damaged_file
 
 _MIN_FREE_BYTES = 256 * 1024 * 1024
 _CLOCK_MARGIN_S = 5.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.stores.local import read_backup
+from super_advanced_agents.stores.local.maintenance import read_backup
 from super_advanced_agents.tenancy.data_folder.saving import (
     CATALOG,
     COLLECTIONS_FOLDER,

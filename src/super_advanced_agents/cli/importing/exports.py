@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.session import open_embedder, open_folder_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.formats import NotUnderstoodError
-from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.stores.transfer import Header, Imported, open_export, sniff
 from super_advanced_agents.stores.transfer.importing import check_compatible
 from super_advanced_agents.stores.transfer.jsonl import JsonlReader

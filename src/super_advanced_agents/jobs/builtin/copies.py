@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from super_advanced_agents._runtime.files import private_folder
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.disk.files import private_folder
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ResourceClosedError, StoreError
 from super_advanced_agents.jobs.builtin.upkeep import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
-from super_advanced_agents.stores.local import read_backup
+from super_advanced_agents.stores.local.maintenance import read_backup
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.data_folder.exporting import export_data_folder
 from super_advanced_agents.tenancy.data_folder.saving import back_up_data_folder

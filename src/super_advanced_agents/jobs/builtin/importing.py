@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.jobs.builtin.copies import files_of

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, InvalidInputError
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.models import MODELS
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.local import LocalStore
+from super_advanced_agents.stores.local.maintenance import LocalStore
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
 from super_advanced_agents.types import JSONValue, Matrix, Vector

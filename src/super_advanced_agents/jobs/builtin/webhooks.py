@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, JobError
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import JSONValue

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents._runtime.futures import Future, in_thread
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
 from super_advanced_agents.errors import ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.jobs.backend import ClaimedJob, DueSchedule, JobBackend, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress

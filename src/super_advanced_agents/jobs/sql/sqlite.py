@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.watched_files import DatabaseWatch
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.jobs.sql.database import TABLES, VERSION, Database, Row
-from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.local.folder import StoreFolder
 
 FILE = "jobs.db"
 _SCHEMA = sqlite.Schema(version=VERSION, application_id=0x5361614A, tables=TABLES.format(blob="BLOB"))

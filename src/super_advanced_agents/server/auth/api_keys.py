@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents._runtime.futures import Future, in_thread, set_results
-from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread, set_results
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError, ResourceClosedError, StoreError
 from super_advanced_agents.server.auth.key_source import FolderKeys, KeySource
 from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyRecord, NewKey, digest_of

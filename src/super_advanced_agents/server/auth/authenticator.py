@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError
 from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
 from super_advanced_agents.server.auth.jwt import TokenVerifier

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.proxies import new_client
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.remote.proxies import new_client
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
 from super_advanced_agents.telemetry import get_logger
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents._runtime.files import map_os_error, private_file, private_folder
-from super_advanced_agents._runtime.watched_files import DatabaseWatch
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import map_os_error, private_file, private_folder
+from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import (
     ConfigurationError,

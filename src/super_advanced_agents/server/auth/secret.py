@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import fsync_folder, open_private, private_file
+from super_advanced_agents._runtime.disk.files import fsync_folder, open_private, private_file
 from super_advanced_agents.errors import ConfigurationError, StoreError
 
 SECRET_FILE = "secret"  # noqa: S105  # a name

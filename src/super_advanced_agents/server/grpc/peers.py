@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.server.connections import ConnectionBook, client_of
 from super_advanced_agents.server.limits.admission import NOBODY
 from super_advanced_agents.telemetry import get_logger

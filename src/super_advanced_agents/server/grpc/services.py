@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from super_advanced_agents._runtime.budget import answers_limited
+from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.codec import count_records, decode, encode
 from super_advanced_agents.protocol.operations import BY_RPC, Operation
@@ -28,8 +28,8 @@ from super_advanced_agents.server.handlers.jobs import watch_job
 from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
 from super_advanced_agents.server.services import Services
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.tenancy.context import SupportsRoom, active_context, current_context
 from super_advanced_agents.tenancy.workspace import Workspace

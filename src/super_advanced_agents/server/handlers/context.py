@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from super_advanced_agents._runtime.budget import answers_limited
+from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 

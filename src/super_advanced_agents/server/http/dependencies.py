@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
-from super_advanced_agents._runtime.futures import Future
+from super_advanced_agents._runtime.concurrency.futures import Future
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, current_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh

@@ -25,15 +25,15 @@ from super_advanced_agents.protocol.json_parser import printable_name
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import HandlerContext
-from super_advanced_agents.server.http.answers import Items, PiecewiseResponse, json_answer
 from super_advanced_agents.server.http.body import read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
-from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
+from super_advanced_agents.server.http.streaming.answers import Items, PiecewiseResponse, json_answer
+from super_advanced_agents.server.http.streaming.disconnect import while_connected
 from super_advanced_agents.server.limits.cost import answer_units
-from super_advanced_agents.stores.answers import NUMBER_BYTES, Page
+from super_advanced_agents.stores.records.answers import NUMBER_BYTES, Page
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
 

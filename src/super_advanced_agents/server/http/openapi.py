@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
 from super_advanced_agents.server.http.body import json_response
 from super_advanced_agents.server.http.route_options import EXTENSION

@@ -14,9 +14,9 @@ from typing import Protocol, TypeAlias
 import orjson
 from cachetools import LRUCache
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import private_file, private_folder
-from super_advanced_agents._runtime.watched_files import DatabaseWatch
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import private_file, private_folder
+from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.types import JSONValue
 

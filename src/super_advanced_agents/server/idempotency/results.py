@@ -14,8 +14,8 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.server.idempotency.request_store import (
     EndAttempt,

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.slices import finished
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.config import checked_agent_name
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_in_slices

@@ -12,7 +12,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, ValidationError
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.mcp.configuration import NAME
 from super_advanced_agents.server.mcp.tool import MemoryTool, ToolSession

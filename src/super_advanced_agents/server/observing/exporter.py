@@ -16,8 +16,8 @@ from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.http.errors import problem_response
+from super_advanced_agents.server.http.listener.server import RestServer
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts
-from super_advanced_agents.server.http.server import RestServer
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.observing.metrics import CONTENT_TYPE, Metrics
 from super_advanced_agents.server.observing.requests import RequestObserver

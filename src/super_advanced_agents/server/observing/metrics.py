@@ -14,7 +14,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.observing.metric_names import COUNTERS, GAUGES, HISTOGRAMS, PREFIX

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.budget import check_budget
+from super_advanced_agents._runtime.concurrency.budget import check_budget
 from super_advanced_agents.stores.faiss.keywords.index import Ranking
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.metadata.selections import Selection

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn, array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex, _StaleViewError

@@ -10,16 +10,16 @@ from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
-from super_advanced_agents._runtime.budget import answer_allowance
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.budget import answer_allowance
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 

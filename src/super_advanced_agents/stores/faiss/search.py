@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.budget import Budget
+from super_advanced_agents._runtime.concurrency.budget import Budget
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.requests import QueryRequest

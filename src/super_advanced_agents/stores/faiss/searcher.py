@@ -11,15 +11,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.budget import check_budget, spending
+from super_advanced_agents._runtime.concurrency.budget import check_budget, spending
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
-from super_advanced_agents.stores.answers import (
-    EXPLANATION_BYTES,
-    AnswerNeedsRoomError,
-    largest_match_bytes,
-    matches_too_large,
-)
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
@@ -30,6 +24,12 @@ from super_advanced_agents.stores.faiss.state import State, stale_index_error
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
+from super_advanced_agents.stores.records.answers import (
+    EXPLANATION_BYTES,
+    AnswerNeedsRoomError,
+    largest_match_bytes,
+    matches_too_large,
+)
 from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.telemetry import stage
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix

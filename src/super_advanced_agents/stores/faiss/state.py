@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.budget import unlimited
-from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
+from super_advanced_agents._runtime.concurrency.budget import unlimited
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import raise_if_out_of_descriptors
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes

@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 
-from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.budget import Budget, spend
-from super_advanced_agents._runtime.futures import Future, driven_by_thread
+from super_advanced_agents._runtime.concurrency.budget import Budget, spend
+from super_advanced_agents._runtime.concurrency.futures import Future, driven_by_thread
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.config import LIMITS, Limits, checked_agent_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
@@ -41,7 +41,7 @@ from super_advanced_agents.stores.faiss.writing.requests import RowBatches, View
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
-from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.stores.requests import (
     AddRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus import MilvusVectorStore

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error, open_private, private_folder
+from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error, open_private, private_folder
 from super_advanced_agents.errors import StoreLockedError
 from super_advanced_agents.stores.migration.records import Mark
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError
 from super_advanced_agents.stores.base import VectorStore

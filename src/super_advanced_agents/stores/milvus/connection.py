@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from super_advanced_agents._runtime.budget import check_budget
+from super_advanced_agents._runtime.concurrency.budget import check_budget
 from super_advanced_agents.errors import (
     ConfigurationError,
     EngineUnavailableError,

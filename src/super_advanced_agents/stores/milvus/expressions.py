@@ -24,7 +24,7 @@ from super_advanced_agents.stores.filters import (
     Scalar,
 )
 from super_advanced_agents.stores.milvus.facts import equality, existence, membership
-from super_advanced_agents.stores.record_fields import RECORD_FIELDS, TIME_FIELDS
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS
 
 ALL = 'pk != ""'
 """Matches every row; Milvus has no constant for it."""

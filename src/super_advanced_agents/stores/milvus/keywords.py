@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from super_advanced_agents._runtime.budget import check_budget
+from super_advanced_agents._runtime.concurrency.budget import check_budget
 from super_advanced_agents.stores.milvus.connection import MAX_ROWS, Columns
 from super_advanced_agents.stores.milvus.expressions import any_of, every, has_any, quote
 from super_advanced_agents.stores.milvus.facts import term_hash

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from super_advanced_agents._runtime.budget import answer_allowance
+from super_advanced_agents._runtime.concurrency.budget import answer_allowance
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.milvus.expressions import ALL, among, every, quote
 from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, Scope, primary_key, record_of, size_of
 from super_advanced_agents.stores.milvus.table import Table
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record

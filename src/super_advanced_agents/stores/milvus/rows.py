@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from super_advanced_agents.stores.documents import Document, with_text
 from super_advanced_agents.stores.milvus.facts import MAX_FACTS, fact_hashes, term_hash
+from super_advanced_agents.stores.records.documents import Document, with_text
 from super_advanced_agents.stores.text.analyzer import NO_TEXT, Analysis, analyze, term_counts, window_terms
 from super_advanced_agents.types import Metadata, Record, Vector
 

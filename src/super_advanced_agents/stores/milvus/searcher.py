@@ -11,15 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.budget import answer_allowance, check_budget
+from super_advanced_agents._runtime.concurrency.budget import answer_allowance, check_budget
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import (
-    EXPLANATION_BYTES,
-    ITEM_BYTES,
-    AnswerNeedsRoomError,
-    matches_too_large,
-    text_bytes,
-)
 from super_advanced_agents.stores.fusion import (
     Candidates,
     SessionNeighbours,
@@ -34,6 +27,13 @@ from super_advanced_agents.stores.milvus.keywords import KeywordSearcher
 from super_advanced_agents.stores.milvus.rows import MATCH_COLUMNS, SIGNAL_COLUMNS, priority_of, text_of
 from super_advanced_agents.stores.milvus.table import Table, verifier
 from super_advanced_agents.stores.options import IndexKind, Metric
+from super_advanced_agents.stores.records.answers import (
+    EXPLANATION_BYTES,
+    ITEM_BYTES,
+    AnswerNeedsRoomError,
+    matches_too_large,
+    text_bytes,
+)
 from super_advanced_agents.stores.requests import (
     HybridSearchRequest,
     KeywordSearchRequest,

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar, cast, get_args
 
-from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.budget import Budget, spend
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents._runtime.futures import driven_by_thread
+from super_advanced_agents._runtime.concurrency.budget import Budget, spend
+from super_advanced_agents._runtime.concurrency.futures import driven_by_thread
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, Limits
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore

@@ -11,7 +11,7 @@ from super_advanced_agents.stores.milvus.connection import Columns, MilvusConnec
 from super_advanced_agents.stores.milvus.expressions import ALL, Condition, among, condition_of, every, quote
 from super_advanced_agents.stores.milvus.rows import metadata_of
 from super_advanced_agents.stores.milvus.schema import partition_of
-from super_advanced_agents.stores.record_fields import RECORD_FIELDS, record_fields
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, record_fields
 
 _PAGE = 8_192
 """The most rows of one query; Milvus returns 16,384."""

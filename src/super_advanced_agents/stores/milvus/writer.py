@@ -11,14 +11,15 @@ import numpy as np
 
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
-from super_advanced_agents.stores.documents import checked_document, with_text
 from super_advanced_agents.stores.milvus.expressions import among, every
 from super_advanced_agents.stores.milvus.rows import Row, Scope, digest_of, primary_key
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.milvus.transaction import Transaction
 from super_advanced_agents.stores.milvus.write_ids import WriteIds
 from super_advanced_agents.stores.options import Metric
-from super_advanced_agents.stores.patches import merge_patch
+from super_advanced_agents.stores.records.documents import checked_document, with_text
+from super_advanced_agents.stores.records.patches import merge_patch
+from super_advanced_agents.stores.records.write_digest import write_digest
 from super_advanced_agents.stores.requests import (
     AddRequest,
     DeleteRequest,
@@ -27,7 +28,6 @@ from super_advanced_agents.stores.requests import (
     WriteRequest,
 )
 from super_advanced_agents.stores.validation import bounded_rows, model_mismatch, unit_rows
-from super_advanced_agents.stores.write_digest import write_digest
 
 _SWEEP_EVERY_S = 60.0
 _SWEPT_ROWS = 1_000

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 
 from super_advanced_agents.config import DEFAULT_NAMESPACE
-from super_advanced_agents.stores.documents import Document
 from super_advanced_agents.stores.faiss.rows.duplicates import digest_of
+from super_advanced_agents.stores.records.documents import Document
 from super_advanced_agents.stores.requests import AddRequest, PutRequest
 from super_advanced_agents.stores.text.analyzer import Analysis, analyze
 from super_advanced_agents.stores.validation import model_mismatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from super_advanced_agents._runtime.budget import Budget
+from super_advanced_agents._runtime.concurrency.budget import Budget
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
 from super_advanced_agents.stores.postgres.batches import Batch

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Filter, Not, Or, Scalar
 from super_advanced_agents.stores.postgres.codecs import filterable
-from super_advanced_agents.stores.record_fields import RECORD_FIELDS, TIME_FIELDS
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS
 
 _HALF_MICROSECOND = 0.5e-6
 """Times are compared as rounded to the microsecond."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.postgres.codecs import VectorCodec
 from super_advanced_agents.stores.postgres.filters import condition
 from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Scopes
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.requests import CountRequest, GetRequest, ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from super_advanced_agents.stores.answers import ITEM_BYTES
-from super_advanced_agents.stores.documents import with_text
 from super_advanced_agents.stores.postgres.codecs import VectorCodec, of_raw_bytes
+from super_advanced_agents.stores.records.answers import ITEM_BYTES
+from super_advanced_agents.stores.records.documents import with_text
 from super_advanced_agents.types import Match, Record
 
 RECORD_COLUMNS = (

@@ -15,12 +15,6 @@ import numpy as np
 
 from super_advanced_agents._runtime.postgres import Connection, Database, Packed
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import (
-    EXPLANATION_BYTES,
-    AnswerNeedsRoomError,
-    largest_match_bytes,
-    matches_too_large,
-)
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
 from super_advanced_agents.stores.postgres.codecs import VectorCodec, needs_original, packed_integers
@@ -29,6 +23,12 @@ from super_advanced_agents.stores.postgres.ranking import Ranker, fused
 from super_advanced_agents.stores.postgres.reading import LIVE
 from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, MATCH_COLUMNS, as_match
 from super_advanced_agents.stores.postgres.scopes import Scope, Scopes
+from super_advanced_agents.stores.records.answers import (
+    EXPLANATION_BYTES,
+    AnswerNeedsRoomError,
+    largest_match_bytes,
+    matches_too_large,
+)
 from super_advanced_agents.stores.requests import HybridSearchRequest, KeywordSearchRequest, QueryRequest, SearchRequest
 from super_advanced_agents.stores.validation import model_mismatch, unit_rows
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matrix, Weights

@@ -14,8 +14,8 @@ import orjson
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.postgres.scopes import NOW
+from super_advanced_agents.stores.records.write_digest import write_digest
 from super_advanced_agents.stores.requests import WriteRequest
-from super_advanced_agents.stores.write_digest import write_digest
 
 T = TypeVar("T")
 

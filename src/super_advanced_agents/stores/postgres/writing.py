@@ -9,9 +9,7 @@ import numpy as np
 
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
-from super_advanced_agents.stores.documents import Document, checked_document
 from super_advanced_agents.stores.faiss.rows.duplicates import digest_of
-from super_advanced_agents.stores.patches import merge_patch
 from super_advanced_agents.stores.postgres.batches import Batch, analyzed
 from super_advanced_agents.stores.postgres.codecs import (
     Column,
@@ -28,6 +26,8 @@ from super_advanced_agents.stores.postgres.filters import condition, filterable_
 from super_advanced_agents.stores.postgres.keywords import KeywordWriter, Turn
 from super_advanced_agents.stores.postgres.rows import RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Delta, Scope, Scopes
+from super_advanced_agents.stores.records.documents import Document, checked_document
+from super_advanced_agents.stores.records.patches import merge_patch
 from super_advanced_agents.stores.requests import DeleteRequest, UpdateRequest
 from super_advanced_agents.stores.validation import model_mismatch, unit_rows
 from super_advanced_agents.types import Record

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.files import map_os_error
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
+from super_advanced_agents._runtime.disk.files import map_os_error
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.transfer.jsonl import JsonlWriter

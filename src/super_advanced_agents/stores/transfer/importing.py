@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error, open_private
+from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error, open_private
 from super_advanced_agents.errors import StoreLockedError
 
 

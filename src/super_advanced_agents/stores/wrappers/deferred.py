@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from super_advanced_agents._runtime.futures import Future, in_thread, set_exceptions, set_results
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread, set_exceptions, set_results
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.requests import Bounds, Request

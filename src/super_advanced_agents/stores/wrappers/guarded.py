@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from super_advanced_agents._runtime.circuit_breaker import CircuitBreaker
+from super_advanced_agents._runtime.remote.circuit_breaker import CircuitBreaker
 from super_advanced_agents.errors import DeadlineExceededError, EngineUnavailableError, SuperAdvancedAgentsError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.requests import Request, WriteRequest

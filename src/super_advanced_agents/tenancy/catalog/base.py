@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from super_advanced_agents._runtime.batcher import MicroBatcher
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher
 from super_advanced_agents.tenancy.catalog.base import Catalog, settings_of
 from super_advanced_agents.tenancy.catalog.rows import CatalogRows, Entry, add_agent, add_collection, is_collection_id
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared

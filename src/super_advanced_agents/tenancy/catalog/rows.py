@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import private_folder
-from super_advanced_agents._runtime.watched_files import DatabaseWatch
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import private_folder
+from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.tenancy.catalog.base import Catalog, settings_of
 from super_advanced_agents.tenancy.catalog.rows import SCHEMA, Entry, is_collection_id, read_catalog
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared

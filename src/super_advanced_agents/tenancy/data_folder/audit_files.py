@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import orjson
 
-from super_advanced_agents._runtime.files import fsync_folder, open_private, private_folder
+from super_advanced_agents._runtime.disk.files import fsync_folder, open_private, private_folder
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.types import JSONValue
 

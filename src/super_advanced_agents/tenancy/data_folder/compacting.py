@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from super_advanced_agents.errors import StoreError, StoreLockedError
-from super_advanced_agents.stores.folder import StoreFolder
-from super_advanced_agents.stores.local import compact_database, compact_store
+from super_advanced_agents.stores.local.folder import StoreFolder
+from super_advanced_agents.stores.local.maintenance import compact_database, compact_store
 from super_advanced_agents.tenancy.data_folder.audit_files import AUDIT_FOLDER, AuditFiles
 from super_advanced_agents.tenancy.data_folder.saving import COLLECTIONS_FOLDER, DATABASE, STORE_FOLDER
 from super_advanced_agents.tenancy.data_folder.server_address import naming_server

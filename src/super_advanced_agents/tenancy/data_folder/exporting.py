@@ -11,7 +11,13 @@ from typing import IO
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.filters import parse
-from super_advanced_agents.stores.local import DatabaseDump, has_store, open_read_only, settings_of, upgrade_if_older
+from super_advanced_agents.stores.local.maintenance import (
+    DatabaseDump,
+    has_store,
+    open_read_only,
+    settings_of,
+    upgrade_if_older,
+)
 from super_advanced_agents.stores.opening import folder_of
 from super_advanced_agents.stores.transfer.exporting import ExportFile
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Part

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import checked_agent_name, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,

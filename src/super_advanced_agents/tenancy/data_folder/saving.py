@@ -13,10 +13,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import create_folder
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import create_folder
 from super_advanced_agents.errors import CorruptStoreError, StoreError
-from super_advanced_agents.stores.local import (
+from super_advanced_agents.stores.local.maintenance import (
     Backup,
     BackupContents,
     copy_database,

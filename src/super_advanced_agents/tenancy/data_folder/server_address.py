@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import open_private
+from super_advanced_agents._runtime.disk.files import open_private
 from super_advanced_agents.errors import StoreLockedError
 
 _FILE = Path("server") / "address.json"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import open_private, private_folder
+from super_advanced_agents._runtime.disk.files import open_private, private_folder
 from super_advanced_agents.errors import StoreError
 
 _MAX_FILES = 200_000

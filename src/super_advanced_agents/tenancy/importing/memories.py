@@ -11,7 +11,7 @@ from typing import Any
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.formats import Part
-from super_advanced_agents.stores.record_fields import RESERVED
+from super_advanced_agents.stores.records.record_fields import RESERVED
 from super_advanced_agents.tenancy.importing.files import Input, digest_of_location
 from super_advanced_agents.types import JSONValue, Memory
 

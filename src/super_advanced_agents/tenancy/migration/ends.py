@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.local import has_store, open_local_store, upgrade_if_older
+from super_advanced_agents.stores.local.maintenance import has_store, open_local_store, upgrade_if_older
 from super_advanced_agents.stores.migration import EngineRecords, FolderRecords, Records, open_existing
 from super_advanced_agents.stores.opening import folder_of, open_store
 from super_advanced_agents.stores.options import Metric

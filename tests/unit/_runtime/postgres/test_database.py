@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents._runtime.postgres import Connection, Database, PostgresAddress, migrate
-from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import (
     ConfigurationError,
     DeadlineExceededError,

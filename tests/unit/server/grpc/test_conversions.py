@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents._runtime.slices import finished
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.replies import encode_reply
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents

@@ -12,8 +12,8 @@ from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
 from super_advanced_agents.server.connections import ConnectionBook
-from super_advanced_agents.server.http.acceptor import Acceptor
-from super_advanced_agents.server.http.protocol import http_protocol
+from super_advanced_agents.server.http.listener.acceptor import Acceptor
+from super_advanced_agents.server.http.listener.protocol import http_protocol
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.sockets import bind_listener

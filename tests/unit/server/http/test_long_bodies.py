@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import field_validator
 from starlette.testclient import TestClient
 
-from super_advanced_agents._runtime.slices import SliceWorker
+from super_advanced_agents._runtime.concurrency.slices import SliceWorker
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_outline import MAX_CONTAINERS
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime.budget import answers_limited
+from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
+from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page
 from super_advanced_agents.types import Metadata
 
 DIM = 8

@@ -27,7 +27,7 @@ def _functions(frame: FrameType | None) -> list[str]:
     frame = None if frame is None else frame.f_back  # of the watching function itself
     while frame is not None:
         file = Path(frame.f_code.co_filename)
-        if frame.f_code.co_name == "_execute" or file.parent.name == "_runtime":
+        if frame.f_code.co_name == "_execute" or "_runtime" in file.parts:
             break
         if file.is_relative_to(PACKAGE):
             names.append(f"{file.relative_to(PACKAGE)}:{frame.f_code.co_name}")

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.stores.conftest import vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime import watched_files
+from super_advanced_agents._runtime.disk import watched_files
 from super_advanced_agents.errors import StoreError
 
 Open = Callable[..., FAISSVectorStore]

@@ -13,7 +13,7 @@ from tests.postgres import fresh_schema
 
 from super_advanced_agents.stores.filters import matches, parse
 from super_advanced_agents.stores.postgres import PgVectorStore
-from super_advanced_agents.stores.record_fields import fields_of
+from super_advanced_agents.stores.records.record_fields import fields_of
 from super_advanced_agents.types import Record
 
 TEXTS = st.sampled_from(

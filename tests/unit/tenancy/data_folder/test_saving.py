@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.errors import CorruptStoreError, StoreError, StoreLockedError
-from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.tenancy.data_folder.saving import (
     back_up_data_folder,
     read_catalog_of,

@@ -14,7 +14,7 @@ from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.http.errors import problem_response
 from super_advanced_agents.server.http.middleware.bodies import Body
 from super_advanced_agents.server.http.paths import keep_encoded_slashes
-from super_advanced_agents.server.http.sse import MEDIA_TYPE, event
+from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, event
 from super_advanced_agents.server.limits.rate_limit import quota_headers
 from super_advanced_agents.server.pipeline import (
     CREDENTIAL_FIELDS,

@@ -21,7 +21,7 @@ from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest,
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import body_of
 from super_advanced_agents.server.http.schemas.streams import ASK_STREAM
-from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream, event
 from super_advanced_agents.types import JSONValue
 
 router = APIRouter(tags=["agents"], route_class=JSONRoute)

@@ -10,7 +10,6 @@ from pydantic import JsonValue
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import VectorFormat, json_of_result
 from super_advanced_agents.protocol.requests import CreateCollectionRequest
-from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
     Endpoint,
@@ -23,6 +22,7 @@ from super_advanced_agents.server.http.endpoints import (
 from super_advanced_agents.server.http.packed_vectors import unpack_vector
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, Vector, body_of
+from super_advanced_agents.server.http.streaming.answers import Items
 from super_advanced_agents.stores import requests as store
 
 router = APIRouter(tags=["collections"], route_class=JSONRoute)

@@ -13,14 +13,14 @@ from super_advanced_agents.protocol import job_requests as protocol
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.server.handlers.jobs import watch_job
-from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.dependencies import services_of
 from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, handle
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
 from super_advanced_agents.server.http.schemas.streams import JOB_STREAM
-from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.server.http.streaming.answers import Items
+from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream, event
 
 router = APIRouter(tags=["jobs"], route_class=JSONRoute)
 

@@ -15,7 +15,6 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result, json_of_vector
 from super_advanced_agents.protocol.json_parser import printable_name
-from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
     Endpoint,
@@ -27,6 +26,7 @@ from super_advanced_agents.server.http.endpoints import (
 )
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
+from super_advanced_agents.server.http.streaming.answers import Items
 from super_advanced_agents.types import Dedupe, Memory, Record
 
 router = APIRouter(tags=["memories"], route_class=JSONRoute)

@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents._runtime.metering import estimated_tokens
-from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
@@ -26,7 +26,6 @@ from super_advanced_agents.generation.base import checked_messages
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.protocol.problems import problem_of
-from super_advanced_agents.server.http.answers import encoded_answer
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.completions import (
     Completion,
@@ -35,7 +34,6 @@ from super_advanced_agents.server.http.completions import (
     language_model_names,
 )
 from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep, in_slices, services_of
-from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
@@ -52,9 +50,11 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.http.schemas.streams import CHAT_STREAM
-from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
+from super_advanced_agents.server.http.streaming.answers import encoded_answer
+from super_advanced_agents.server.http.streaming.disconnect import while_connected
+from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream
 from super_advanced_agents.server.limits.cost import answer_units, request_units
-from super_advanced_agents.stores.answers import embeddings_bytes
+from super_advanced_agents.stores.records.answers import embeddings_bytes
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.futures import Future
+from super_advanced_agents._runtime.concurrency.futures import Future
 from super_advanced_agents.stores.faiss.keywords.entry import Entry
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.metadata.columns import array_of

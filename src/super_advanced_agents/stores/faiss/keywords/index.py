@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.budget import check_budget, unlimited
-from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.budget import check_budget, unlimited
+from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents._runtime.disk.files import raise_if_out_of_descriptors
 from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.keywords.boosts import term_boosts
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, buffer_bytes

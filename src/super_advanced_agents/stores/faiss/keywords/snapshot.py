@@ -20,7 +20,7 @@ import orjson
 import tantivy
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.files import create_folder, raise_if_out_of_descriptors, sha256_of
+from super_advanced_agents._runtime.disk.files import create_folder, raise_if_out_of_descriptors, sha256_of
 from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable

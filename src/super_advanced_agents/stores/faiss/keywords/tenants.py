@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.futures import Future, in_thread
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import EMPTY, Keywords, Ranking
 from super_advanced_agents.stores.faiss.rows.table import RecordTable

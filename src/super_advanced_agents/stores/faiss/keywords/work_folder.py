@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import create_folder
+from super_advanced_agents._runtime.disk.files import create_folder
 
 _PREFIX = "words-"
 

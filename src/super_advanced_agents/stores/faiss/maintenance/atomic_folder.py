@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error
+from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error
 from super_advanced_agents.errors import StoreError, StoreLockedError
-from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
+from super_advanced_agents.stores.local.folder import LOCK_FILE, StoreFolder
 
 
 def is_occupied(target: Path) -> bool:

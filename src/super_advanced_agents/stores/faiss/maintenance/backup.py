@@ -22,8 +22,8 @@ from typing import IO
 
 import orjson
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import create_folder, map_os_error, open_private, private_file, sha256_of
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, open_private, private_file, sha256_of
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.inspection import open_immutable, open_read_only

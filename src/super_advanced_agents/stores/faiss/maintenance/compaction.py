@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE
 
 _ROWS_READ = 100_000

@@ -6,13 +6,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
 from super_advanced_agents.stores.faiss.rows.schema import CLOCK_SETTING
 from super_advanced_agents.stores.filters import Filter, matches
-from super_advanced_agents.stores.record_fields import fields_of
+from super_advanced_agents.stores.records.record_fields import fields_of
 from super_advanced_agents.types import Record
 
 _PAGE_RECORDS = 500

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import Future
+from super_advanced_agents._runtime.concurrency.futures import Future
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.metadata.columns import array_of

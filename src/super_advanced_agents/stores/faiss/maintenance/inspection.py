@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import CorruptStoreError, SuperAdvancedAgentsError
 
 DATABASE = "memory.sqlite3"

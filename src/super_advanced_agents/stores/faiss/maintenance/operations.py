@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
+from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.errors import InvalidInputError, StoreError
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.faiss.maintenance.staging import Staging

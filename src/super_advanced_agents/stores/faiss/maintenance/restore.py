@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import create_folder, private_file
+from super_advanced_agents._runtime.disk.files import create_folder, private_file
 from super_advanced_agents.errors import CorruptStoreError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.backup import (
@@ -22,7 +22,7 @@ from super_advanced_agents.stores.faiss.maintenance.backup import (
     read_backup,
 )
 from super_advanced_agents.stores.faiss.rows.schema import VERSION
-from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
+from super_advanced_agents.stores.local.folder import LOCK_FILE, StoreFolder
 
 _CHUNK_BYTES = 1 << 20
 

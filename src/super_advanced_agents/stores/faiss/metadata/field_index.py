@@ -12,7 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 from super_advanced_agents.stores.filters import Compares, Contains, Equals, Exists, Scalar, compares, contains, scalar
 from super_advanced_agents.types import JSONValue

@@ -18,12 +18,12 @@ from typing import NamedTuple, Protocol
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.budget import check_budget, unlimited
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.budget import check_budget, unlimited
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.field_index import FIELD_BYTES, FieldIndex, Term
 from super_advanced_agents.stores.faiss.metadata.record_fields import FieldSource, RecordFieldIndexes, outnumbered
 from super_advanced_agents.stores.filters import MAX_KEY_CHARS, And, Filter, Not, Or, is_field_name, matches
-from super_advanced_agents.stores.record_fields import RECORD_FIELDS
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS
 from super_advanced_agents.types import JSONValue, Metadata
 
 MAX_FIELDS = 1_000

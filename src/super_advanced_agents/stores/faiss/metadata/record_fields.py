@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.budget import unlimited
-from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents._runtime.concurrency.budget import unlimited
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.field_index import FieldIndex, Term
 from super_advanced_agents.types import JSONValue
 

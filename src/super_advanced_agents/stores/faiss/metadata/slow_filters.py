@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 
-from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.budget import Budget, spending
+from super_advanced_agents._runtime.concurrency.budget import Budget, spending
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State

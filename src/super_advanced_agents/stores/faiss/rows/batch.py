@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.config import DEFAULT_NAMESPACE
-from super_advanced_agents.stores.documents import Document
+from super_advanced_agents.stores.records.documents import Document
 from super_advanced_agents.stores.requests import AddRequest, PutRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Matrix, Record

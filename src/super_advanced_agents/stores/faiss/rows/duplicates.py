@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import orjson
 
-from super_advanced_agents.stores.documents import Document
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch
+from super_advanced_agents.stores.records.documents import Document
 
 Value = TypeVar("Value")
 

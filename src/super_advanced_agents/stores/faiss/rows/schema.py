@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from uuid import uuid4
 
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import ConfigurationError
 
 VERSION = 4

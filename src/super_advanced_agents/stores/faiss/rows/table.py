@@ -10,8 +10,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.clock import ForwardClock
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope

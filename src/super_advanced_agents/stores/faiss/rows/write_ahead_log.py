@@ -6,9 +6,9 @@ import sqlite3
 import time
 from pathlib import Path
 
-from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.watched_files import DatabaseWatch
-from super_advanced_agents.stores.folder import LOCK_FILE
+from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
+from super_advanced_agents.stores.local.folder import LOCK_FILE
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

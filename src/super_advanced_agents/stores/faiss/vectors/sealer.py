@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory

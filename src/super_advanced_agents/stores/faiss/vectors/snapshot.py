@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
-from super_advanced_agents._runtime.files import (
+from super_advanced_agents._runtime.disk.files import (
     create_folder,
     fsync_folder,
     private_file,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.budget import check_budget
+from super_advanced_agents._runtime.concurrency.budget import check_budget
 from super_advanced_agents.stores.faiss.metadata.selections import Selection, Selections
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.types import Matrix, Vector

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.writing.update import Update
+from super_advanced_agents.stores.records.write_digest import write_digest
 from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, WriteRequest
-from super_advanced_agents.stores.write_digest import write_digest
 
 
 @dataclass(frozen=True, slots=True)

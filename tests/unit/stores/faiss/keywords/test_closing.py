@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from super_advanced_agents._runtime.futures import Future, in_thread
+from super_advanced_agents._runtime.concurrency.futures import Future, in_thread
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss.keywords import tenants as keyword_tenants

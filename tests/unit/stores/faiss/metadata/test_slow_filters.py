@@ -14,8 +14,8 @@ import pytest
 from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime import gil
-from super_advanced_agents._runtime.budget import time_limited
+from super_advanced_agents._runtime.concurrency import gil
+from super_advanced_agents._runtime.concurrency.budget import time_limited
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.rows.reader import RowReader

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError
 from super_advanced_agents.stores.faiss.rows import schema
 from super_advanced_agents.types import Match

@@ -1,0 +1,1 @@
+"""Commands that move memories between places: import, export, backup, restore, migrate."""

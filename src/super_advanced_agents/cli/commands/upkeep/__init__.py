@@ -1,0 +1,1 @@
+"""Commands that keep an installation well: setup, pull, doctor, compact, reembed, audit."""

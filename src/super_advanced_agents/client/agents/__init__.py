@@ -1,0 +1,1 @@
+"""Clients of the agents of a server."""

@@ -1,0 +1,1 @@
+"""Answers that are sent in pieces, as JSON or events, and disconnections of their clients."""
