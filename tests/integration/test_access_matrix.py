@@ -1,7 +1,7 @@
 """Every route and gRPC method admits exactly the callers declared here, and tenants stay apart.
 
-A route or method without a row fails the tests, so its author states who may call it. The rows are written by hand and
-not derived from the rules that they check.
+A route or method without a row fails the tests, so its author states who may call it. The rows stand in
+`access_rows.py`.
 """
 
 from __future__ import annotations
@@ -14,169 +14,32 @@ import grpc
 import pytest
 from fastapi.routing import iter_route_contexts
 from google.protobuf import message_factory
+from tests.integration.access_rows import (
+    ADMIN,
+    ALLOWED_CALLERS,
+    ANSWER,
+    ANY_KEY,
+    BODIES,
+    CHANGE,
+    GENERATE,
+    GRPC_EXPECTED,
+    GRPC_METHODS,
+    JOBS,
+    METRICS,
+    PUBLIC,
+    READ,
+    REFUSED_CALLERS,
+    ROWS,
+    SECRET_TEXT,
+    VECTOR,
+    WRITE,
+)
 
 from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC
-from super_advanced_agents.protocol.v1 import agents_pb2, jobs_pb2, orchestrators_pb2, vector_store_pb2
+from super_advanced_agents.protocol.v1 import agents_pb2
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.settings import Settings
-
-PUBLIC, ANY_KEY = "public", "any key"
-READ, WRITE, GENERATE, ADMIN, METRICS = "memories:read", "memories:write", "generate", "admin", "metrics"
-JOBS = "jobs"
-CHANGE, ANSWER = f"{WRITE} {READ}", f"{GENERATE} {READ}"
-"""Both scopes, where the answer tells what is stored."""
-
-SECRET_TEXT = "walruses sing at dawn"
-"""A text that the default tenant has stored; no other tenant may ever read it."""
-
-VECTOR = [1.0, 0.0, 0.0, 0.0]
-_COLLECTION, _MEMORIES = "/v1/collections/{collection}", "/v1/agents/{agent}/memories"
-
-ROWS = {
-    ("GET", "/openapi.json"): PUBLIC,
-    ("HEAD", "/openapi.json"): PUBLIC,
-    ("HEAD", "/healthz"): PUBLIC,
-    ("HEAD", "/readyz"): PUBLIC,
-    ("GET", "/healthz"): PUBLIC,
-    ("GET", "/readyz"): PUBLIC,
-    ("POST", "/search"): READ,
-    ("GET", "/metrics"): METRICS,
-    ("GET", "/v1/audit"): ADMIN,
-    ("GET", "/v1/stats"): READ,
-    ("GET", "/v1/agents"): READ,
-    ("GET", "/v1/agents/{agent}"): READ,
-    ("PUT", "/v1/agents/{agent}"): ADMIN,
-    ("DELETE", "/v1/agents/{agent}"): ADMIN,
-    ("POST", "/v1/agents/{agent}/search"): READ,
-    ("POST", "/v1/agents/{agent}/ask"): ANSWER,
-    ("POST", "/v1/agents/{agent}/chat"): ANSWER,
-    ("POST", _MEMORIES): WRITE,
-    ("GET", _MEMORIES): READ,
-    ("POST", f"{_MEMORIES}:scan"): READ,
-    ("GET", f"{_MEMORIES}:count"): READ,
-    ("POST", f"{_MEMORIES}:count"): READ,
-    ("POST", f"{_MEMORIES}:forget"): WRITE,
-    ("POST", f"{_MEMORIES}:relocate"): CHANGE,
-    ("GET", f"{_MEMORIES}/{{uid:path}}"): READ,
-    ("PATCH", f"{_MEMORIES}/{{uid:path}}"): CHANGE,
-    ("DELETE", f"{_MEMORIES}/{{uid:path}}"): WRITE,
-    ("POST", "/v1/collections"): WRITE,
-    ("GET", "/v1/collections"): READ,
-    ("GET", _COLLECTION): READ,
-    ("DELETE", _COLLECTION): WRITE,
-    ("GET", f"{_COLLECTION}/stats"): READ,
-    ("POST", f"{_COLLECTION}/records"): WRITE,
-    ("PUT", f"{_COLLECTION}/records"): WRITE,
-    ("PATCH", f"{_COLLECTION}/records"): CHANGE,
-    ("POST", f"{_COLLECTION}/records:get"): READ,
-    ("POST", f"{_COLLECTION}/records:delete"): WRITE,
-    ("POST", f"{_COLLECTION}/records:count"): READ,
-    ("POST", f"{_COLLECTION}/records:scan"): READ,
-    ("GET", f"{_COLLECTION}/records"): READ,
-    ("GET", f"{_COLLECTION}/records/{{uid:path}}"): READ,
-    ("DELETE", f"{_COLLECTION}/records/{{uid:path}}"): WRITE,
-    ("POST", f"{_COLLECTION}/search"): READ,
-    ("POST", f"{_COLLECTION}/search:batch"): READ,
-    ("POST", f"{_COLLECTION}/search:hybrid"): READ,
-    ("POST", f"{_COLLECTION}/search:keywords"): READ,
-    ("GET", "/v1/orchestrators"): READ,
-    ("GET", "/v1/orchestrators/{orchestrator}"): READ,
-    ("POST", "/v1/orchestrators/{orchestrator}/route"): ANSWER,
-    ("POST", "/v1/orchestrators/{orchestrator}/chain"): ANSWER,
-    ("POST", "/v1/orchestrators/{orchestrator}/fallback"): ANSWER,
-    ("POST", "/v1/orchestrators/{orchestrator}/parallel"): ANSWER,
-    ("POST", "/v1/orchestrators/{orchestrator}/collaborate"): ANSWER,
-    ("POST", "/v1/jobs"): JOBS,
-    ("GET", "/v1/jobs"): JOBS,
-    ("POST", "/v1/jobs:retry"): JOBS,
-    ("GET", "/v1/jobs/{job}"): JOBS,
-    ("GET", "/v1/jobs/{job}/events"): JOBS,
-    ("POST", "/v1/jobs/{job}/cancel"): JOBS,
-    ("POST", "/v1/jobs/{job}/retry"): JOBS,
-    ("GET", "/v1/schedules"): JOBS,
-    ("PUT", "/v1/schedules/{schedule}"): JOBS,
-    ("PATCH", "/v1/schedules/{schedule}"): JOBS,
-    ("DELETE", "/v1/schedules/{schedule}"): JOBS,
-    ("POST", "/v1/embeddings"): READ,
-    ("POST", "/v1/chat/completions"): GENERATE,
-    ("GET", "/v1/models"): READ,
-    ("POST", "/mcp"): ANY_KEY,
-    ("POST", "/mcp/{agent}"): ANY_KEY,
-    ("GET", "/v1/models/{model:path}"): READ,
-}
-"""Method and path of every REST route, and the scope that it requires; `*` is a mount, which takes any method."""
-
-BODIES = {
-    "/search": {"query": "what do they do?"},
-    "/v1/agents/{agent}/search": {"query": "what do they do?"},
-    _MEMORIES: {"uid": "planted", "text": "of another tenant"},
-    f"{_MEMORIES}:scan": {},
-    f"{_MEMORIES}:count": {},
-    f"{_MEMORIES}:forget": {"uids": ["planted"]},
-    f"{_MEMORIES}:relocate": {"memories": [{"uid": "planted", "source": "elsewhere"}]},
-    f"{_MEMORIES}/{{uid:path}}": {"text": "overwritten"},
-    "/v1/collections": {"name": "planted", "dim": 4, "exist_ok": True},
-    f"{_COLLECTION}/records": {"vectors": [VECTOR], "uids": ["planted"], "metadatas": [{}]},
-    f"{_COLLECTION}/records:get": {"uids": ["planted"]},
-    f"{_COLLECTION}/records:delete": {"uids": ["planted"]},
-    f"{_COLLECTION}/records:count": {},
-    f"{_COLLECTION}/records:scan": {},
-    "/v1/jobs": {"kind": "check_integrity"},
-    "/v1/schedules/{schedule}": {"kind": "probe_recall", "cron": "0 7 * * *"},
-    f"{_COLLECTION}/search": {"query_vector": VECTOR},
-    f"{_COLLECTION}/search:batch": {"query_vectors": [VECTOR]},
-    f"{_COLLECTION}/search:hybrid": {"query_vector": VECTOR, "query_text": "dawn"},
-    f"{_COLLECTION}/search:keywords": {"query_text": "dawn"},
-}
-"""Bodies with which the requests of another tenant are valid; the other paths get `{}`."""
-
-GRPC_ROWS = {
-    "VectorStoreService": {
-        READ: "Search SearchStream SearchHybrid SearchKeywords Get Count Scan ScanStream Stats GetCollection"
-        " ListCollections",
-        WRITE: "Add AddStream Put Delete CreateCollection DeleteCollection",
-        CHANGE: "Update",
-    },
-    "AgentService": {
-        READ: "SearchMemories GetMemory ListMemories CountMemories ListAgents GetAgent",
-        WRITE: "Remember RememberTurns Forget",
-        CHANGE: "UpdateMemory RelocateMemories",
-        ANSWER: "Ask AskStream Chat ChatStream",
-        ADMIN: "PutAgent DeleteAgent",
-    },
-    "JobService": {
-        JOBS: "SubmitJob GetJob ListJobs WatchJob CancelJob RetryJob RetryJobs PutSchedule ListSchedules PauseSchedule"
-        " DeleteSchedule",
-    },
-    "OrchestratorService": {READ: "Supervise ListOrchestrators", ANSWER: "Route Chain Fallback Parallel Collaborate"},
-}
-"""The methods of each gRPC service, by the scope that they require."""
-
-GRPC_METHODS = {
-    f"{service.full_name}/{method.name}": method
-    for file in (vector_store_pb2, agents_pb2, orchestrators_pb2, jobs_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-GRPC_EXPECTED = {
-    f"super_advanced_agents.v1.{service}/{name}": access
-    for service, by_access in GRPC_ROWS.items()
-    for access, names in by_access.items()
-    for name in names.split()
-}
-ALLOWED_CALLERS = {
-    READ: {"reader", "editor", "asker", "admin"},
-    WRITE: {"writer", "editor", "admin"},
-    CHANGE: {"editor", "admin"},
-    GENERATE: {"generator", "asker", "admin"},
-    ANSWER: {"asker", "admin"},
-    JOBS: {"operator", "admin"},
-    ADMIN: {"admin"},
-    METRICS: {"scraper"},
-    ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "operator", "admin", "scraper"},
-}
-REFUSED_CALLERS = ("none", "wrong", "revoked", "expired")
 
 
 class Served:

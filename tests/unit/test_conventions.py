@@ -18,6 +18,7 @@ from super_advanced_agents.errors import SuperAdvancedAgentsError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 MAX_LINES = 400
 MAX_MODULES = 16
@@ -55,8 +56,8 @@ def _tracked_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if not GENERATED.search(path.name)], ids=_id)
-def test_source_file_has_at_most_400_lines(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in (*SOURCES, *TESTS) if not GENERATED.search(path.name)], ids=_id)
+def test_python_file_has_at_most_400_lines(path: Path) -> None:
     """A longer file holds more than one thing."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
@@ -157,6 +158,12 @@ def test_every_error_of_the_package_is_in_the_tree_and_states_retryable() -> Non
             if issubclass(value, Exception) and value.__module__ == name:
                 assert issubclass(value, SuperAdvancedAgentsError), f"{name}.{value.__name__} stands outside the tree"
                 assert isinstance(value.retryable, bool)
+
+
+def test_changelog_has_lines_of_at_most_120_characters() -> None:
+    """Longer ones are hard to read in a diff."""
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120] == []
 
 
 def test_tracked_files_contain_no_package_registry_and_no_local_path() -> None:

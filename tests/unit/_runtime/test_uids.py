@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents._runtime import uids
-from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents._runtime.uids import new_uids, seeded_uids
 
 
 @given(counts=st.lists(st.integers(0, 300), min_size=1, max_size=10))
@@ -91,3 +91,13 @@ def test_new_uids_works_in_a_child_forked_while_the_lock_was_held() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_seeded_uids_are_ordered_and_reproducible_uuids_of_version_7() -> None:
+    """They have the time that is given, and any range of them can be generated."""
+    uids = seeded_uids(b"s" * 16, 1_700_000_000.0, 0, 5_000)
+    assert uids == sorted(set(uids))
+    assert seeded_uids(b"s" * 16, 1_700_000_000.0, 4_000, 10) == uids[4_000:4_010]
+    assert seeded_uids(b"t" * 16, 1_700_000_000.0, 0, 1) != uids[:1]
+    first = uuid.UUID(uids[0])
+    assert (first.version, first.variant, first.int >> 80) == (7, uuid.RFC_4122, 1_700_000_000_000)

@@ -1,11 +1,14 @@
-"""A write that answers with another number each time."""
+"""Two requests, and a write that answers with another number each time."""
 
 from __future__ import annotations
 
 import asyncio
 
-from super_advanced_agents.server.idempotency.results import Reply
+from super_advanced_agents.server.idempotency.results import Reply, digest_of
 from super_advanced_agents.tenancy.idempotent_writes import uids_for
+
+ONE = digest_of(b"POST", b"/one", b"")
+TWO = digest_of(b"POST", b"/two", b"")
 
 
 class Handler:

@@ -5,21 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.server.idempotency.answering import Handler
+from tests.unit.server.idempotency.answering import ONE, TWO, Handler
 
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.server.idempotency.results import Idempotency, digest_of
-from super_advanced_agents.tenancy.context import ANYBODY, RequestContext, active_context
+from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.tenancy.shared_state import SharedState
-
-ONE = digest_of(b"POST", b"/one", b"")
-TWO = digest_of(b"POST", b"/two", b"")
-
-
-@pytest.fixture(autouse=True)
-def context():
-    with active_context(RequestContext(principal=ANYBODY)) as active:
-        yield active
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.stores.conftest import DIM, sealed, vectors
-from tests.unit.stores.faiss.maintenance.test_reembedding import Model
+from tests.unit.stores.faiss.maintenance.reembedding.conftest import Model
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import clock as clock_module
