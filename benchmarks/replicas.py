@@ -1,7 +1,7 @@
-"""Compare three servers over one PostgreSQL with one server over it: the same load, spread over their ports.
+"""Compare three servers over one PostgreSQL with one server over it, under the same load.
 
-All of them share the machine's cores, so that three cannot be faster than one; the rows show what sharing an engine
-costs: limits and versions of results that servers ask each other for.
+The load is spread over the servers' ports. All of them share the machine's cores, so that three cannot be faster than
+one; the rows show what sharing an engine costs: limits and versions of results that servers ask each other for.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _checked(load: Load) -> Load:
 
 @contextmanager
 def _server(folder: Path, environment: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """Run one server over the shared engine, and yield its port and the admin key that it made, if it made one."""
+    """Run one server over the shared engine, and yield its port and the admin key that it made."""
     program = subprocess.Popen(
         [*SAA, "serve", "--port", "0", "--json", "--data-dir", str(folder)],
         stdout=subprocess.PIPE,
