@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from super_advanced_agents.formats.parts import NotUnderstoodError
+from super_advanced_agents.formats.parts import NotUnderstoodError, UnreadableError
 
 HEAD_BYTES = 64 * 1024
 LINE_BYTES = 8 << 20
 WHOLE_BYTES = 64 << 20
 """The largest file that is read as a whole. Its values take about eight times as much memory."""
 
+_SPACES = "\t\n\r\f\v\x1b"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -79,10 +80,14 @@ class Content:
         if encoding == "utf-8" and b"\0" in self.head:
             return None
         text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(self.head)
-        odd = sum(
-            1 for char in text if char == "\N{REPLACEMENT CHARACTER}" or (char < " " and char not in "\t\n\r\f\v\x1b")
-        )
+        odd = sum(1 for char in text if char == "\N{REPLACEMENT CHARACTER}" or (char < " " and char not in _SPACES))
         return None if odd * 10 > len(text) else text.removeprefix("\N{BYTE ORDER MARK}")
+
+    @property
+    def is_other_text(self) -> bool:
+        """True if the first 64 KiB are text in an encoding that is not supported."""
+        controls = sum(self.head.count(char) for char in range(32) if chr(char) not in _SPACES)
+        return self.head_text is None and b"\0" not in self.head and controls * 100 <= len(self.head)
 
     @property
     def encoding(self) -> str:
@@ -121,12 +126,13 @@ class Content:
         """Return the whole content as text, without a byte order mark. Its line ends are line feeds.
 
         Raises:
-            NotUnderstoodError: it is larger than `max_bytes`, or not in UTF-8.
+            NotUnderstoodError: it is larger than `max_bytes`.
+            UnreadableError: it is not in UTF-8.
         """
         try:
             text = self.read(max_bytes).decode(self.encoding)
         except UnicodeDecodeError as exc:
-            raise NotUnderstoodError(
+            raise UnreadableError(
                 f"it is not UTF-8 at byte {exc.start}", hint="convert it, for example with iconv"
             ) from None
         return text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n").replace("\r", "\n")

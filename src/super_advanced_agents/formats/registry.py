@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from super_advanced_agents.formats.content import Content
-from super_advanced_agents.formats.conversations import mail, whatsapp
+from super_advanced_agents.formats.conversations import mail, telegram_html, whatsapp
 from super_advanced_agents.formats.documents.cutting import cut
 from super_advanced_agents.formats.documents.html import is_html, read_html
 from super_advanced_agents.formats.documents.markdown import is_markdown, read_markdown
@@ -15,7 +15,7 @@ from super_advanced_agents.formats.documents.plain import is_plain, read_plain
 from super_advanced_agents.formats.entries.fields import zoned_time
 from super_advanced_agents.formats.entries.json_files import is_json, is_json_lines, read_json, read_json_lines
 from super_advanced_agents.formats.entries.tables import is_table, read_table
-from super_advanced_agents.formats.parts import Item, Part
+from super_advanced_agents.formats.parts import Item, Part, UnreadableError
 
 _TURN_CHARS = 2_000
 _FOREIGN = ("<?xml", "<svg", "<plist", "{\\rtf", "%!ps", "begin:v")
@@ -70,6 +70,7 @@ FORMATS = (
     FileFormat("mbox", False, mail.is_mailbox, mail.read_mailbox),
     FileFormat("mail", False, mail.is_message, mail.read_message),
     FileFormat("markdown", True, is_markdown, read_markdown),
+    FileFormat("telegram", False, telegram_html.is_page, telegram_html.read_page),
     FileFormat("html", True, is_html, read_html),
     FileFormat("jsonl", False, is_json_lines, read_json_lines),
     FileFormat("json", False, is_json, read_json),
@@ -83,9 +84,15 @@ FORMAT_NAMES = tuple(format_.name for format_ in FORMATS)
 
 
 def detect(content: Content) -> FileFormat | None:
-    """Return the format of a file, or None if it is not known."""
+    """Return the format of a file, or None if it is not known.
+
+    Raises:
+        UnreadableError: it is text, and not in UTF-8.
+    """
     if content.head.startswith(b"%PDF-"):
         return format_named("pdf")
+    if content.is_other_text:
+        raise UnreadableError("it is not UTF-8", hint="convert it, for example with iconv")
     text = content.head_text
     if text is None or text[:64].lstrip().lower().startswith(_FOREIGN):
         return None

@@ -78,10 +78,10 @@ NESTED = {
 
 def _check(parse, data, name):
     content = parse.content(data, name)
-    found = detect(content)
-    if found is None:
-        return 0
     try:
+        found = detect(content)
+        if found is None:
+            return 0
         items = list(found.read(content))
     except NotUnderstoodError:
         return 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from super_advanced_agents.formats import NotUnderstoodError, Part, PassedOver, Problem
+from super_advanced_agents.formats import NotUnderstoodError, Part, PassedOver, Problem, detect
 
 
 def _lines(*values):
@@ -73,6 +73,20 @@ def test_each_conversation_of_a_file_is_a_session_that_others_before_it_do_not_c
     after = parse.parts(_lines(conversation("zero"), conversation("one"), conversation("two")), "x.jsonl")
     assert len({part.session for part in before}) == 2
     assert [part.session for part in after[2:]] == [part.session for part in before]
+
+
+def test_conversations_that_begin_alike_are_sessions_of_their_own(parse):
+    """Every second chat begins with a greeting; another reading of the file gives the same names."""
+    lines = "".join(
+        json.dumps({"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, *more]})
+        + "\n"
+        for more in ([{"role": "assistant", "content": "Hello"}], [{"role": "assistant", "content": "Yes?"}])
+    )
+    content = parse.content(lines, "chats.jsonl")
+    names = [[item.session for item in detect(content).read(content) if isinstance(item, Part)] for _ in range(2)]
+    assert names[0] == names[1]
+    assert len(set(names[0])) == 2
+    assert names[0][0] == names[0][1]
 
 
 def test_the_rest_of_a_lifetime_is_kept_and_an_expired_entry_passed_over(parse):

@@ -62,6 +62,36 @@ def test_front_matter_becomes_metadata(parse):
     assert part.line == 9
 
 
+@pytest.mark.parametrize(
+    ("lines", "field"),
+    [
+        ("about: |\n  one\n  two", {"about": "one\ntwo"}),
+        ("about: >-\n  one\n  two", {"about": "one two"}),
+        ('"due date": 2024-03-01', {"due date": "2024-03-01"}),
+        ("price (EUR): 4.5", {"price (EUR)": 4.5}),
+        ("quote: 'it''s'", {"quote": "it's"}),
+        ('quote: "say \\"hi\\" \\u00e9"', {"quote": 'say "hi" é'}),
+        ("tags:\n- a long\n  tag\n- b", {"tags": ["a long tag", "b"]}),
+        ("link: https://example.com/a: b # comment", {"link": "https://example.com/a: b"}),
+        ("author:\n  name: Lea", {"author": "name: Lea"}),
+    ],
+)
+def test_front_matter_of_every_form_is_metadata(parse, lines, field):
+    """What is deeper is kept as its text."""
+    [part] = parse.parts(f"---\n{lines}\n---\nBody.\n", "a.md")
+    assert (part.text, part.metadata) == ("a\n\nBody.", field)
+
+
+def test_front_matter_in_toml_is_metadata(parse):
+    """Hugo writes it."""
+    text = '+++\ntitle = "Kite"\ndate = 2024-03-01T10:00:00Z\ntags = ["a", "b"]\n[extra]\nn = 1\n+++\nBody.\n'
+    [part] = parse.parts(text, "a.md")
+    assert part.metadata == {
+        "title": "Kite", "date": "2024-03-01T10:00:00+00:00", "tags": ["a", "b"], "extra": {"n": 1},
+    }  # fmt: skip
+    assert parse.parts("+++\nno fields\n+++\n", "a.md")[0].metadata == {}
+
+
 def test_a_note_of_front_matter_alone_is_one_part(parse):
     """Its title is all that it says."""
     assert _texts(parse, "---\ntitle: Kite\n---\n", "x.md") == ["x > Kite"]

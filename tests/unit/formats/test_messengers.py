@@ -26,6 +26,12 @@ FIRST = ("2024-03-01T18:05:09", "2024-03-01T18:05:00")
         "1.3.2024 klo 18.05 - ",
         "[2024/3/1 下午6:05:09] ",
         "2024년 3월 1일 오후 6:05, ",
+        "[2024. 3. 1. 오후 6:05:09] ",
+        "2024. 03. 01. 18:05 - ",
+        "1. 3. 2024 18:05 - ",
+        "1.03.24 г., 18:05 ч. - ",  # noqa: RUF001 - Cyrillic
+        "2024年3月1日 18:05 - ",
+        "1/3/2567 18:05 - ",
         "\u200f١\u200f/٣\u200f/٢٠٢٤، ٦:٠٥ م - ",  # noqa: RUF001 - Arabic digits
     ],
 )
@@ -36,6 +42,15 @@ def test_every_layout_of_a_messenger_is_read(parse, begin):
     assert (turn.speaker, turn.text) == ("Lea", "the key is under the pot")
     assert turn.created_at[:19] in FIRST
     assert len(turn.created_at) == 25
+
+
+def test_a_chat_with_one_long_message_near_its_beginning_is_a_chat(parse):
+    """A recipe of fifty lines is what somebody said, and no sign of another format."""
+    recipe = "\n".join(f"step {n}" for n in range(50))
+    said = "".join(f"01/03/2024, 18:{n:02} - Ivo: message {n}\n" for n in range(10))
+    turns = parse.parts(f"01/03/2024, 17:00 - Lea: Dumplings\n{recipe}\n{said}", "_chat.txt")
+    assert [turn.speaker for turn in turns] == ["Lea"] + ["Ivo"] * 10
+    assert turns[0].text == f"Dumplings\n{recipe}"
 
 
 def test_the_order_of_day_and_month_is_that_of_the_whole_file(parse):
@@ -159,3 +174,13 @@ def test_a_single_mail_is_read(parse):
     """It is recognized by its ending."""
     [turn] = parse.parts(b"From: Ann <a@b.org>\nSubject: Hi\n\nhello\n", "one.eml")
     assert (turn.speaker, turn.text) == ("Ann", "Hi\n\nhello")
+
+
+def test_a_mail_whose_plain_text_is_empty_has_that_of_its_page(parse):
+    """Newsletters are sent like that."""
+    mail = (
+        "From: Lea <lea@example.com>\nSubject: News\nContent-Type: multipart/alternative; boundary=x\n\n"
+        "--x\nContent-Type: text/plain\n\n \n--x\nContent-Type: text/html\n\n<p>The <b>key</b> is here.</p>\n--x--\n"
+    )
+    [turn] = parse.parts(mail, "a.eml")
+    assert turn.text == "News\n\nThe key is here."

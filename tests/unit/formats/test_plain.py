@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.formats import Part, Problem
+from super_advanced_agents.formats import Part, Problem, UnreadableError, detect
 
 
 def test_marks_of_markdown_mean_nothing_in_plain_text(parse):
@@ -65,3 +65,15 @@ def test_a_text_with_an_unknown_ending_is_read_when_it_was_named(parse):
     assert parse.format("words", "notes.log") == "text"
     assert parse.format("words", "notes.log", named=False) is None
     assert parse.format("words", "notes.txt", named=False) == "text"
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.txt", "a", "a.html.txt"])
+def test_text_of_another_encoding_is_refused_as_such_in_a_folder_too(parse, name):
+    """The user can convert it; binary files are only passed over."""
+    russian = "Ключ лежит под цветком. ".encode("cp1251") * 20
+    with pytest.raises(UnreadableError, match="UTF-8"):
+        detect(parse.content(russian, name, named=False))
+    content = parse.content("Für später".encode("latin-1") + b" words" * 20, "a.md", named=False)
+    with pytest.raises(UnreadableError, match="UTF-8"):
+        list(detect(content).read(content))
+    assert parse.format(bytes(range(256)), name) is None

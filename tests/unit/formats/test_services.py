@@ -59,6 +59,18 @@ def test_chatgpt_messages_to_tools_and_marks_of_sources_are_left_out(parse):
     assert _turns(parse.items(export, "c.json")) == [("user", "Look it up"), ("assistant", "It is blue .")]
 
 
+def test_chatgpt_message_without_a_time_has_that_of_its_conversation_and_ratings_are_passed_over(parse):
+    """A rating is a form of the service, in a file beside the conversations."""
+    node = _node("a", None, [], "user", "Hello")
+    node["message"]["create_time"] = None
+    export = [{"conversation_id": "c", "create_time": 1_700_000_000, "current_node": "a", "mapping": {"a": node}}]
+    [turn] = parse.parts(export, "conversations.json")
+    assert turn.created_at == "2023-11-14T22:13:20+00:00"
+    rating = {"id": "1", "conversation_id": "c", "rating": "thumbs_up", "content": '{"tags": []}'}
+    [item] = parse.items([rating], "message_feedback.json")
+    assert item == PassedOver("ratings of messages")
+
+
 def test_chatgpt_tree_with_a_circle_ends(parse):
     """A damaged export must not hang the import."""
     nodes = {"a": _node("a", "b", ["b"], "user", "one"), "b": _node("b", "a", ["a"], "user", "two")}
@@ -169,6 +181,87 @@ def test_slack_message_of_an_application_has_its_text_in_attachments(parse):
         "attachments": [{"text": "Red"}],
     }
     assert _turns(parse.items([message], "team/general/2024-03-01.json")) == [("ci", "Red")]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("<!channel> and <!here|here>", "@channel and here"),
+        ("<!subteam^S1|@cooks>, <!date^1700000000^{date}|14 November>", "@cooks, 14 November"),
+        ("<@U1> in <#C1|kitchen> &lt;3", "@Lea in #kitchen <3"),
+    ],
+)
+def test_slack_marks_are_what_was_shown(parse, written, shown):
+    """Mentions of groups and dates have labels."""
+    users = [{"id": "U1", "team_id": "T1", "name": "lea", "profile": {"display_name": "Lea"}}]
+    day = [{"type": "message", "user": "U1", "text": written, "ts": "1700000000.000100"}]
+    [turn] = parse.parts(day, "kitchen/2023-11-14.json", beside={"../users.json": users})
+    assert turn.text == shown
+
+
+def test_slack_application_is_a_speaker_by_its_name_and_deleted_messages_are_passed_over(parse):
+    """What stands in place of a deleted message nobody said."""
+    day = [
+        {
+            "type": "message",
+            "bot_id": "B1",
+            "bot_profile": {"name": "Alarm"},
+            "text": "Fire",
+            "ts": "1700000000.000100",
+        },
+        {"type": "message", "subtype": "tombstone", "text": "This message was deleted.", "ts": "1700000001.000100"},
+    ]
+    turn, deleted = parse.items(day, "kitchen/2023-11-14.json")
+    assert (turn.speaker, deleted) == ("Alarm", PassedOver("service messages"))
+
+
+_PAGE = """<!DOCTYPE html><html><head><title>Exported Data</title></head><body><div class="page_wrap">
+<div class="page_header"><div class="content"><div class="text bold">
+Boat trip
+</div></div></div>
+<div class="page_body chat_page"><div class="history">
+<div class="message service" id="message-1"><div class="body details">
+1 March 2024
+</div></div>
+<div class="message default clearfix" id="message7"><div class="pull_left userpic_wrap"><div class="initials">
+L</div></div><div class="body"><div class="pull_right date details" title="01.03.2024 18:05:09 UTC+02:00">
+18:05
+</div><div class="from_name">
+Lea&nbsp;K.
+</div><div class="text">
+The <strong>key</strong> is<br>under the <a href="x">pot</a> &lt;3
+</div></div></div>
+<div class="message default clearfix joined" id="message8"><div class="body">
+<div class="pull_right date details" title="01.03.2024 18:06:00 UTC+02:00">
+18:06
+</div><div class="reply_to details">
+In reply to <a href="#go_to_message7" onclick="return GoToMessage(7)">this message</a>
+</div><div class="forwarded body"><div class="from_name">
+Ivo <span class="date details" title="29.02.2024 10:00:00">29.02.2024</span>
+</div><div class="text">
+Bring bread
+</div></div></div></div>
+<div class="message default clearfix" id="message9"><div class="body">
+<div class="pull_right date details" title="01.03.2024 18:07:00">
+18:07
+</div><div class="from_name">
+Ivo
+</div><div class="media_wrap clearfix"><div class="media clearfix pull_left media_photo"></div></div></div></div>
+</div></div></div></body></html>
+"""
+
+
+def test_telegram_pages_are_turns_with_speakers_times_and_replies(parse):
+    """A joined message is of the speaker before it; a forwarded one is said by who forwards it."""
+    items = parse.items(_PAGE, "ChatExport_2024-03-01/messages.html")
+    service, first, second, photo = items
+    assert (service, photo) == (PassedOver("service messages"), PassedOver("messages without text"))
+    assert (first.speaker, first.text) == ("Lea K.", "The key is\nunder the pot <3")
+    assert (first.created_at, first.session, first.scope, first.key) == (
+        "2024-03-01T18:05:09+02:00", "Boat trip", "folder", "7",
+    )  # fmt: skip
+    assert (second.speaker, second.text, second.key) == ("Lea K.", "Bring bread", "8")
+    assert second.metadata == {"title": "Boat trip", "reply_to": 7}
 
 
 def test_mem0_memories_keep_their_ids_and_metadata(parse):

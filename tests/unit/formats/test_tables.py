@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from super_advanced_agents.formats import PassedOver
+from super_advanced_agents.formats import PassedOver, Problem
 
 
 def test_the_text_column_is_the_text_and_the_others_are_metadata(parse):
@@ -38,3 +38,17 @@ def test_a_table_is_recognized_without_its_ending(parse):
     """By a first line that names a column of texts."""
     assert parse.format("id\ttext\n1\thello\n", "") == "csv"
     assert parse.format("Dear Ann, the text, as promised\nmore words\n", "") == "text"
+
+
+def test_the_first_line_of_excel_names_the_delimiter(parse):
+    """The columns stand in the next one."""
+    [part] = parse.parts('sep=;\ntext;city\n"hello; you";Kyiv\n', "a.csv")
+    assert (part.text, part.metadata) == ("hello; you", {"city": "Kyiv"})
+
+
+def test_no_cell_is_lost(parse):
+    """A table of one column may leave the quotes out; in another one, a cell too many is a problem."""
+    assert [part.text for part in parse.parts("text\nhello, world\nplain\n", "a.csv")] == ["hello, world", "plain"]
+    problem, part = parse.items("text,city\nhello, world,Kyiv\nbye,Lviv,,\n", "a.csv")
+    assert problem == Problem(2, "it has 3 cells, and the first line names 2 columns")
+    assert part.text == "bye"

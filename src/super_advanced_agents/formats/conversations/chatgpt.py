@@ -47,13 +47,23 @@ def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
         yield Part(
             text=text,
             speaker=message["author"]["role"],
-            created_at=iso_time(message.get("create_time")),
+            created_at=iso_time(message.get("create_time")) or iso_time(value.get("create_time")),
             session=session if isinstance(session, str) else _first_key(mapping, title),
             scope="everywhere" if isinstance(session, str) else "file",
             key=key[:200],
             is_global=isinstance(session, str),
             metadata=metadata,
         )
+
+
+def is_feedback(value: Any) -> bool:
+    """Return whether a JSON value is a rating of a message, in `message_feedback.json`."""
+    return isinstance(value, dict) and isinstance(value.get("rating"), str) and "conversation_id" in value
+
+
+def read_feedback(_: Mapping[str, Any], __: Content) -> Iterator[Item]:
+    """Pass over a rating, whose content is the service's."""
+    yield PassedOver("ratings of messages")
 
 
 def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:

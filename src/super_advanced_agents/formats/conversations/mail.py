@@ -7,7 +7,7 @@ import email.policy
 import re
 from collections.abc import Iterator
 from datetime import UTC
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.utils import parseaddr, parsedate_to_datetime
 
@@ -98,7 +98,12 @@ def _read(lines: list[bytes], size: int, line: int, end_line: int) -> Item:
 
 
 def _body(message: EmailMessage) -> str:
-    body = message.get_body(preferencelist=("plain", "html"))
+    # Some newsletters have a plain text without a word.
+    texts = (_text(message.get_body(preferencelist=(kind,))) for kind in ("plain", "html"))
+    return next(filter(None, texts), "")
+
+
+def _text(body: MIMEPart | None) -> str:
     if body is None:
         return ""
     try:

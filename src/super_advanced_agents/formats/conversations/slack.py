@@ -16,7 +16,11 @@ from super_advanced_agents.types import JSONValue
 _TIMESTAMP = re.compile(r"\d{9,11}\.\d{1,6}")
 _MENTION = re.compile(r"<([@#!])([^>|]+)(?:\|([^>]*))?>")
 _LINK = re.compile(r"<([a-z]+:[^>|]+)(?:\|([^>]*))?>")
-_SERVICE = frozenset(f"channel_{what}" for what in ("join", "leave", "topic", "purpose", "name"))
+_SERVICE = frozenset(
+    [f"channel_{what}" for what in ("join", "leave", "topic", "purpose", "name", "archive", "unarchive")]
+    + [f"group_{what}" for what in ("join", "leave", "topic", "purpose", "name", "archive", "unarchive")]
+    + ["bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone"]
+)
 _DIRECTORY_BYTES = 16 << 20
 
 
@@ -94,13 +98,17 @@ def _speaker(value: Mapping[str, Any], users: Mapping[str, str]) -> str:
     profile = value.get("user_profile")
     names = [profile.get("display_name"), profile.get("real_name")] if isinstance(profile, dict) else []
     user = value.get("user")
-    names += [users.get(str(user)), value.get("username"), user]
+    bot = value.get("bot_profile")
+    names += [users.get(str(user)), value.get("username"), bot.get("name") if isinstance(bot, dict) else None, user]
     return next((name for name in names if isinstance(name, str) and name.strip()), "unknown")
 
 
 def _plain(text: str, users: Mapping[str, str]) -> str:
     def mention(match: re.Match[str]) -> str:
-        return f"{match[1]}{match[3] or users.get(match[2], match[2])}"
+        kind, target, label = match.groups()
+        if kind == "!":  # @here, a group of users, or a date, whose label is what was shown
+            return label or f"@{target.partition('^')[0]}"
+        return f"{kind}{label or users.get(target, target)}"
 
     text = _MENTION.sub(mention, text)
     text = _LINK.sub(lambda match: f"{match[2]} ({match[1]})" if match[2] else match[1], text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from super_advanced_agents.formats.content import Content
@@ -16,10 +17,10 @@ from super_advanced_agents.formats.parts import Item, Part, PassedOver, Problem
 # Each language of a telephone writes its dates in its own way; \d matches the digits of other scripts, too.
 _AM = "a\\.?\\s?m\\.?|上午|凌晨|早上|오전|午前|ص|π\\.?μ\\.?|öö"
 _PM = "p\\.?\\s?m\\.?|下午|中午|晚上|오후|午後|م|μ\\.?μ\\.?|ös"
-_DATE = r"(?P<first>\d{1,4})(?:[./-]|년 )(?P<second>\d{1,2})(?:[./-]|월 )(?P<third>\d{1,4})(?:\.|일)?"
+_DATE = r"(?P<first>\d{1,4})[./\-년年]\s?(?P<second>\d{1,2})[./\-월月]\s?(?P<third>\d{1,4})(?:\.|일|日| ?г\.)?"  # noqa: RUF001 - Cyrillic
 _HALF = f"(?:(?P<am>{_AM})|(?P<pm>{_PM}))"
-_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second_>\d{2}))?"
-_DAY = rf"{_DATE}[,،]?\s(?:(?:à|klo|kl\.|às|um|u|в|o)\s)?"
+_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second_>\d{2}))?(?: ?ч\.)?"
+_DAY = rf"{_DATE}[,،]?\s(?:(?:à|klo|kl\.|às|um|u|в|o|om|ob|la|lúc|plkst\.)\s)?"
 _STAMPS = (rf"{_DAY}{_TIME}(?:\s?{_HALF})?", rf"{_DAY}{_HALF}\s?{_TIME}")
 _BEGINS = tuple(
     re.compile(pattern, re.DOTALL | re.IGNORECASE)
@@ -36,6 +37,9 @@ _NO_TEXT = re.compile(
 )
 _AMERICAN = re.compile(r"\[?\d{1,2}/\d{1,2}/\d\d, \d{1,2}:\d\d(:\d\d)? [AP]M\b")
 _MAX_LINES = 2_000
+_BUDDHIST_ERA = 543
+_LATEST_YEAR = 2_400
+_FIRST_LINES, _ENOUGH = 40, 5
 _LINE_CHARS = 1 << 20
 
 
@@ -52,13 +56,18 @@ class _Begin(NamedTuple):
 
 
 def is_chat(content: Content) -> bool:
-    """Return whether a file is such an export: a quarter of its first lines begin messages."""
-    lines = [line.strip() for line in (content.head_text or "").split("\n", 40)[:40] if line.strip()]
-    return (
-        bool(lines)
-        and _begin(lines[0]) is not None
-        and sum(_begin(line) is not None for line in lines) * 4 >= len(lines)
-    )
+    """Return whether a file is such an export.
+
+    Its first line begins a message, and so do a quarter of its first lines, or five lines of its beginning.
+    """
+    lines = [line.strip() for line in (content.head_text or "").split("\n") if line.strip()]
+    if not lines or _begin(lines[0]) is None:
+        return False
+    first = lines[:_FIRST_LINES]
+    if sum(_begin(line) is not None for line in first) * 4 >= len(first):
+        return True
+    said = (begin for line in lines if (begin := _begin(line)) is not None and begin.sender)
+    return sum(1 for _ in islice(said, _ENOUGH)) == _ENOUGH
 
 
 def read_chat(content: Content) -> Iterator[Item]:
@@ -146,6 +155,8 @@ def _time(begin: _Begin, *, day_first: bool) -> str | None:
     else:
         year, (day, month) = third, (first, second) if day_first else (second, first)
     years = int(year) + (2000 if len(year) <= 2 else 0)
+    if years > _LATEST_YEAR:  # Thai telephones count the years since Buddha's death
+        years -= _BUDDHIST_ERA
     try:
         told = datetime(years, int(month), int(day), begin.hour, begin.minute, begin.second)  # noqa: DTZ001 - the file tells no zone
         return told.astimezone().isoformat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from super_advanced_agents.formats.content import Content
+from super_advanced_agents.formats.conversations.messages import NAMES
 from super_advanced_agents.formats.entries.shapes import UNKNOWN_SHAPE, read_value, shape_of
 from super_advanced_agents.formats.entries.values import Value, read_array, read_lines, read_whole
 from super_advanced_agents.formats.parts import Item, NotUnderstoodError, Problem
@@ -48,6 +49,7 @@ def read_json(content: Content) -> Iterator[Item]:
 
 def _read_values(values: Iterable[Value | Problem], content: Content, *, by_line: bool) -> Iterator[Item]:
     # A file of which nothing is understood is refused as a whole. Until something is, problems wait.
+    content.notes.pop(NAMES, None)
     waiting: list[Problem] = []
     decided = False
     for value in values:

@@ -51,6 +51,7 @@ def _read_list(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
 
 SHAPES = (
     Shape(chatgpt.is_conversation, chatgpt.read_conversation),
+    Shape(chatgpt.is_feedback, chatgpt.read_feedback),
     Shape(claude.is_conversation, claude.read_conversation),
     Shape(claude.is_project, claude.read_project),
     Shape(telegram.is_export, telegram.read_export),
@@ -63,7 +64,7 @@ SHAPES = (
     Shape(langchain.is_document, langchain.read_document),
     Shape(is_message, lambda value, _: read_message(value)),
     Shape(lambda value: isinstance(value, dict) and isinstance(value.get("messages"), list), read_conversation),
-    Shape(lambda value: isinstance(value, list) and all(map(is_message, value)), lambda value, _: read_messages(value)),
+    Shape(lambda value: isinstance(value, list) and all(map(is_message, value)), read_messages),
     Shape(
         lambda value: isinstance(value, dict) and "speaker" in value and "text" in value,
         lambda value, _: read_turn(value),

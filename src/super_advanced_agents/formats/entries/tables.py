@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator
 
 from super_advanced_agents.formats.content import Content
@@ -15,6 +16,7 @@ _TIMES = ("created_at", "timestamp", "date", "datetime", "time")
 _SESSIONS = ("session", "session_id", "conversation_id", "thread_id", "channel", "conversation")
 _TURNS = frozenset({"message", "content", "text", "body"})
 _DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile('"?sep=([,;\t|])"?', re.IGNORECASE)
 _MAX_COLUMNS = 200
 
 
@@ -45,7 +47,10 @@ def read_table(content: Content) -> Iterator[Item]:
     """
     lines = _Lines(content)
     first = next(lines, "")
-    delimiter = "\t" if content.ending == ".tsv" else _delimiter(first)
+    told = _SEPARATOR.fullmatch(first.strip(" \r\n"))
+    if told is not None:  # Excel's own first line
+        first = next(lines, "")
+    delimiter = told[1] if told is not None else "\t" if content.ending == ".tsv" else _delimiter(first)
     rows = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=False)
     header = [name.strip() for name in next(rows, [])]
     if not any(header) or len(header) > _MAX_COLUMNS:
@@ -61,7 +66,11 @@ def read_table(content: Content) -> Iterator[Item]:
         yield from lines.problems()
         if row is None:
             return
-        if any(cell.strip() for cell in row):
+        if len(header) == 1:  # a text without quotes may hold the delimiter
+            row = [delimiter.join(row)]
+        if any(cell.strip() for cell in row[len(header) :]):
+            yield Problem(begin, f"it has {len(row)} cells, and the first line names {len(header)} columns")
+        elif any(cell.strip() for cell in row):
             yield columns.part(row, begin, lines.number)
 
 
