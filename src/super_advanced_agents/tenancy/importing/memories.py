@@ -117,6 +117,11 @@ def content_digest(text: str, memory_type: str, extra: Mapping[str, JSONValue]) 
     return _digest(text, memory_type, json.dumps(fields, sort_keys=True, default=str))
 
 
+def digest_of(memory: Memory) -> bytes:
+    """Return the digest of a memory, as that of a part of a file or of a stored memory."""
+    return content_digest(memory.text, memory.memory_type, memory.extra)
+
+
 def body_digest(text: str) -> bytes:
     """Return the digest of a text without its first paragraph, which holds names and headings."""
     return _digest(text.partition("\n\n")[2] or text)

@@ -83,6 +83,8 @@ class Planning:
                 if isinstance(step, Store):
                     self.summary.stored += 1
                     self.summary.replaced += step.replaces
+                elif isinstance(step, Delete):
+                    self.summary.deleted += 1
 
 
 class _Planner:
@@ -282,7 +284,6 @@ class _Planner:
             self._summary.change(source, "deleted")
             self._plan.append(Delete(uid))
             self._deleted.add(uid)
-            self._summary.deleted += 1
 
     def _claim(self, body: bytes, memory: Memory) -> str | None:
         # A text that stood in a file that has vanished has moved: the memory takes the new place.
