@@ -162,16 +162,21 @@ class Chatting(Answering):
         return turns
 
     async def _remember_turns(self, message: str, answer: Answer, session: str) -> None:
-        await self._aadd_turns(turns_of(message, answer), session=session)
+        await self._aadd_turns(turns_of(message, answer.text), session=session)
 
     chat = blocking(_achat)
     chat_events = blocking_iterator(_achat_events)
 
 
-def turns_of(message: str, answer: Answer) -> list[Turn]:
-    """Return the turns of one exchange; an answer without text is none."""
+def turns_of(message: str, answer: str) -> list[Turn]:
+    """Return the turns of one exchange; an answer without text is none.
+
+    An answer that is longer than a memory may be is cut.
+    """
     turns = [Turn(speaker=USER, text=message)]
-    return [*turns, Turn(speaker=ASSISTANT, text=answer.text)] if answer.text else turns
+    encoded = answer.strip().replace("\0", "").encode()
+    said = encoded[: LIMITS.text_bytes - len(f"{ASSISTANT}: ")].decode(errors="ignore")
+    return [*turns, Turn(speaker=ASSISTANT, text=said)] if said else turns
 
 
 def checked_message(message: str) -> str:

@@ -325,8 +325,8 @@ AGENT_CHAT_STREAM = _agent("agentChatStream", "", "", request=requests.ChatReque
 # -- other protocols' shapes ------------------------------------------------------------------------------------------
 
 EMBEDDINGS = Operation(name="embeddings", verb="POST", path="/v1/embeddings", access=_READ, cost=Cost.RECORDS)
-CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS,
-                 **{**_GENERATES, "access": _GENERATE})  # fmt: skip  # with an agent's memories, `_ANSWER`
+CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS, keyed=True, shows_memory=True,
+                 **{**_GENERATES, "access": _GENERATE})  # fmt: skip  # with memories, `_ANSWER`; to store, `_WRITE` too
 MODELS = Operation(name="models", verb="GET", path="/v1/models", access=_READ)
 MODEL = Operation(name="model", verb="GET", path="/v1/models/{model:path}", access=_READ)
 # The tools of MCP take the permits of the operations that they carry out.

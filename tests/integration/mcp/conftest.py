@@ -97,7 +97,7 @@ def upstream(_upstream):
 
 @dataclass
 class KeyedServer:
-    """A running server and its keys: of the administrator, of another tenant, and of one scope each."""
+    """A running server and its keys: of the administrator, of another tenant, of one scope each, and to talk only."""
 
     url: str
     mcp: str
@@ -105,6 +105,7 @@ class KeyedServer:
     other: str
     reader: str
     writer: str
+    talker: str
 
 
 @pytest.fixture(scope="session")
@@ -121,4 +122,7 @@ def keyed_server(_upstream, new_machine, tmp_path_factory):
         other = machine.json("keys", "create", "--tenant", "other", *all_scopes)["key"]
         reader = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:read")["key"]
         writer = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:write")["key"]
-        yield KeyedServer(client.startup_info["url"], client.startup_info["mcp"], machine.key, other, reader, writer)
+        talker = machine.json("keys", "create", "--tenant", "default", *all_scopes[::2])["key"]
+        yield KeyedServer(
+            client.startup_info["url"], client.startup_info["mcp"], machine.key, other, reader, writer, talker
+        )

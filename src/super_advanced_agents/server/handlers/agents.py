@@ -43,7 +43,8 @@ from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, AnswerEvent, Match, Record
 
-_TURNS_OF_A_CHAT = 2
+TURNS_OF_A_CHAT = 2
+"""The memories of one exchange, which are charged before it."""
 
 
 def _agent(context: HandlerContext) -> AsyncLLMAgent:
@@ -206,7 +207,7 @@ async def chat(request: ChatRequest, context: HandlerContext) -> Answer:
     answer = await agent.achat(**{**_chat_arguments(request), "remember": False})
     if request.remember:
         try:
-            await agent.aadd_turns(turns_of(request.message, answer), session=request.session)
+            await agent.aadd_turns(turns_of(request.message, answer.text), session=request.session)
         except InvalidInputError as exc:
             # A repeated request: its first exchange is remembered, and now the model may have chosen other words.
             if exc.field != "write_id":
@@ -225,7 +226,7 @@ async def chat_stream(request: ChatRequest, context: HandlerContext) -> AsyncGen
 async def _chatting_agent(request: ChatRequest, context: HandlerContext) -> AsyncLLMAgent:
     if request.remember:
         context.request_context.principal.require(Access.WRITE)
-        await context.request_context.charge(_TURNS_OF_A_CHAT)
+        await context.request_context.charge(TURNS_OF_A_CHAT)
     return await _charged_agent(request, context)
 
 

@@ -26,6 +26,7 @@ from super_advanced_agents.generation.base import checked_messages
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.protocol.problems import problem_of
+from super_advanced_agents.server.handlers.agents import TURNS_OF_A_CHAT
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.completions import (
     Completion,
@@ -126,7 +127,8 @@ async def chat(
     """Generate the next message of a chat, as JSON or, with `stream`, as server-sent events.
 
     The stream ends with `[DONE]`. With an agent's name as `model`, the last message is answered from the agent's
-    memories, which are returned as `sources`.
+    memories, which are returned as `sources`. With `store`, that message and the answer are remembered as turns of the
+    session that `metadata.session` names, durably before the response ends; this needs the scope `memories:write`.
     The work is cancelled when the client disconnects.
     """
     options = body.options()
@@ -139,13 +141,19 @@ async def chat(
     else:
         context.principal.require(Access.READ)  # the answer may quote the agent's memories
         agent = await _agent(workspace, runtime, body.model)
+        session = body.session()
+        if session is not None:
+            context.principal.require(Access.WRITE)
+            await context.charge(TURNS_OF_A_CHAT)
         settings = workspace.agent_settings(agent.name)
         if body.max_new_tokens is None:
             options = replace(options, max_length=settings.answer_tokens)
         await context.charge(options.max_length)
         completion = await while_connected(
             request.receive,
-            grounded_completion(agent, runtime.generator, messages, options, context_chars=settings.context_chars),
+            grounded_completion(
+                agent, runtime.generator, messages, options, context_chars=settings.context_chars, session=session
+            ),
         )
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
+from super_advanced_agents.agents.chatting import DEFAULT_SESSION
+from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.http.schemas.results import MatchOut
@@ -182,7 +184,8 @@ class StreamOptions(StrictBody):
 class ChatIn(StrictBody):
     """The body of `POST /v1/chat/completions`.
 
-    The fields from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored.
+    The fields from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored,
+    but for `store` and the member `session` of `metadata` where an agent answers.
     """
 
     model: str
@@ -219,6 +222,26 @@ class ChatIn(StrictBody):
     def max_new_tokens(self) -> int | None:
         """The token limit of the answer: `max_completion_tokens`, or its older name `max_tokens`."""
         return self.max_completion_tokens or self.max_tokens
+
+    def session(self) -> str | None:
+        """Return the session in which the exchange is to be remembered; None without `store`.
+
+        Raises:
+            InvalidInputError: `metadata.session` is not a name, or the last message is not the user's.
+        """
+        if not self.store:
+            return None
+        last = len(self.messages) - 1
+        if self.messages[last].role != "user":
+            raise InvalidInputError(
+                f"messages[{last}].role must be 'user': what is stored is an exchange with a user",
+                field=f"messages[{last}].role",
+                hint="leave store out",
+            )
+        session = (self.metadata or {}).get("session", DEFAULT_SESSION)
+        if not isinstance(session, str):
+            raise InvalidInputError("metadata.session must be a string", field="metadata.session")
+        return checked_text(session, "metadata.session", max_bytes=LIMITS.uid_chars)
 
     def options(self) -> GenerationOptions:
         """Convert the body to options of text generation; refuse values of unsupported fields.
