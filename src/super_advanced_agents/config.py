@@ -49,6 +49,7 @@ class Limits:
         history_messages: messages before one question.
         history_bytes: UTF-8 bytes of these messages together.
         job_bytes: bytes of a background job's arguments, of its result, and of the result of a step, as JSON.
+        schedule_bytes: bytes of the arguments of a schedule's jobs, as JSON; all schedules are listed at once.
         message_bytes: bytes of one request over the network.
 
     Raises:
@@ -75,6 +76,7 @@ class Limits:
     history_messages: int = 100
     history_bytes: int = 64 * 1024
     job_bytes: int = 1024 * 1024
+    schedule_bytes: int = 16 * 1024
     message_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:

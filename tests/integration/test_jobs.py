@@ -111,6 +111,24 @@ def test_administrators_job_is_refused_to_the_scope_jobs(shared_machine, server_
         assert other.retry() == 1
 
 
+def test_job_for_all_tenants_is_refused_to_the_administrator_of_one(shared_machine, server_info):
+    """The operator's own key is of the tenant `default`."""
+    key = shared_machine.json("keys", "create", "--tenant", "third", "--scope", "admin")["key"]
+    with RemoteJobs(server_info["url"], api_key=key) as other:
+        for kind, arguments in (("backup", {"keep": 1}), ("reembed", {"model": "x"}), ("check_integrity", {})):
+            with pytest.raises(PermissionDeniedError, match="all tenants"):
+                other.submit(kind, arguments)
+            with pytest.raises(PermissionDeniedError, match="all tenants"):
+                other.put_schedule("daily", kind, "0 7 * * *", arguments)
+        assert other.list() == []
+
+
+def test_long_arguments_of_schedules_are_refused(jobs):
+    """All schedules of a tenant are listed in one answer."""
+    with pytest.raises(InvalidInputError, match="16384"):
+        jobs.put_schedule("long", "ask_agent", "0 7 * * *", {"question": "x" * 20_000})
+
+
 def test_commands_work_on_the_folder_and_a_worker_runs_what_they_submit(machine):
     """The worker hands back nothing at SIGTERM, since nothing runs."""
     submitted = machine.json("jobs", "submit", "check_integrity")

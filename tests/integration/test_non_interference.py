@@ -1,9 +1,12 @@
 """Over REST and gRPC a tenant is told the same with and without the data and the activity of another."""
 
 import threading
+from contextlib import ExitStack
 
 import grpc
 import httpx2
+import pytest
+from tests.postgres import fresh_schema
 
 from super_advanced_agents.protocol.v1 import agents_pb2
 
@@ -42,13 +45,26 @@ def _script(client: httpx2.Client, headers: dict[str, str]) -> list[object]:
     send("GET", "/v1/agents")
     send("GET", "/v1/stats")
     send("POST", f"{MEMORIES}:forget", json={"where": {"of_b": {"$exists": True}}})
+    send("PUT", "/v1/schedules/s", json={**_JOB, "cron": "0 0 1 1 *"})
+    send("POST", "/v1/jobs", json=_JOB)
+    send("POST", "/v1/jobs", json={"kind": "backup"})
+    for path in ("jobs", "schedules", "jobs/nobody", "audit?limit=9", "models", "collections", "orchestrators"):
+        send("GET", f"/v1/{path}")
+    send("POST", "/v1/jobs:retry")
+    send("GET", "/metrics")
     return told
+
+
+_JOB = {"kind": "ask_agent", "queue": "nobody", "arguments": {"question": "why?"}}
+"""A job that waits for ever, so that it is the same whenever it is looked at."""
+
+
+_VOLATILE = {"created_at", "updated_at", "instance", "request_id", "id", "at", "hash", "key_id", "next", "next_at"}
 
 
 def _without_times(value: object) -> object:
     if isinstance(value, dict):
-        volatile = ("created_at", "updated_at", "instance", "request_id")
-        return {name: _without_times(member) for name, member in value.items() if name not in volatile}
+        return {name: _without_times(member) for name, member in value.items() if name not in _VOLATILE}
     return [_without_times(member) for member in value] if isinstance(value, list) else value
 
 
@@ -57,11 +73,24 @@ def _keys(machine, *tenants: str) -> list[dict[str, str]]:
     return [{"Authorization": f"Bearer {key['key']}"} for key in made]
 
 
-def test_tenant_is_told_the_same_with_and_without_the_data_and_activity_of_another(new_machine, tmp_path):
+@pytest.fixture(params=["folder", "postgresql"])
+def machines(request, new_machine, tmp_path):
+    """Return two machines without data, with the environment of each one's server and commands."""
+    with ExitStack() as stack:
+        environments = [{}, {}]
+        if request.param == "postgresql":
+            url = request.getfixturevalue("postgres_url")
+            environments = [{"SAA_STORE_URL": stack.enter_context(fresh_schema(url))} for _ in range(2)]
+        yield [(new_machine(tmp_path / f"{n}"), each) for n, each in enumerate(environments)]
+
+
+def test_tenant_is_told_the_same_with_and_without_the_data_and_activity_of_another(machines, monkeypatch):
     """B has the same uids, the same words many times, agents, sessions, fields of its own, and writes meanwhile."""
-    alone, shared = new_machine(tmp_path / "alone"), new_machine(tmp_path / "shared")
+    (shared, environment), (alone, other_environment) = machines
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     a, b = _keys(shared, "acme", "globex")
-    with shared.server() as client:
+    with shared.server(environment) as client:
         texts = [f"red red apple {i} " + "pear " * (i % 9) for i in range(120)]
         extra = {"of_b": "x" * 300, "n": 1}
         memories = [
@@ -69,12 +98,15 @@ def test_tenant_is_told_the_same_with_and_without_the_data_and_activity_of_anoth
         ]
         assert client.post(MEMORIES, headers=b, json={"memories": memories}).status_code == 200
         assert client.put("/v1/agents/of-b", headers=b, json={"description": "x"}).status_code < 300
+        assert client.put("/v1/schedules/s", headers=b, json={**_JOB, "cron": "* * * * *"}).status_code == 200
         done = threading.Event()
 
         def write() -> None:
             with httpx2.Client(base_url=client.base_url, headers=b, timeout=60) as other:
                 while not done.is_set():
                     other.post(MEMORIES, json={"text": "red pear shoes", "uid": "a05", "extra": extra})
+                    other.post("/v1/jobs", json=_JOB)
+                    other.post("/v1/jobs", json={"kind": "export", "arguments": {"namespace": "none"}})
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -91,6 +123,8 @@ def test_tenant_is_told_the_same_with_and_without_the_data_and_activity_of_anoth
             )
             assert reply.memory.uid == "a04"
             assert not reply.memory.HasField("place")
+    for name, value in other_environment.items():
+        monkeypatch.setenv(name, value)
     [a] = _keys(alone, "acme")
-    with alone.server() as client:
+    with alone.server(other_environment) as client:
         assert _script(client, a) == told

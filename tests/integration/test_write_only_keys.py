@@ -23,11 +23,11 @@ def server(shared_machine):
     """
     with shared_machine.server({"SAA_GRPC_PORT": "0"}) as client:
         keys = {"admin": shared_machine.key}
-        for name, scope in (("writer", "memories:write"), ("generator", "generate")):
+        for name, scope in (("writer", "memories:write"), ("generator", "generate"), ("worker", "jobs")):
             keys[name] = shared_machine.json("keys", "create", "--tenant", "default", "--scope", scope)["key"]
 
-        def send(caller, method, path, body=None):
-            request = client.build_request(method, path, json=body)
+        def send(caller, method, path, body=None, headers=None):
+            request = client.build_request(method, path, json=body, headers=headers)
             request.headers["authorization"] = f"Bearer {keys[caller]}"
             return client.send(request)
 
@@ -127,3 +127,38 @@ def test_grpc_refuses_the_same_requests(server):
             with pytest.raises(grpc.RpcError) as raised:
                 call(method, request)
             assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_jobs_and_schedules_come_without_what_others_asked_and_were_answered(server):
+    """Over REST, as events and by MCP; a key that may read sees all of it."""
+    job = {"kind": "ask_agent", "queue": "nobody", "arguments": {"question": _SECRET}}
+    path = "/v1/jobs/" + server("admin", "POST", "/v1/jobs", job).raise_for_status().json()["id"]
+    schedule = {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"question": _SECRET}}
+    server("admin", "PUT", "/v1/schedules/s", schedule).raise_for_status()
+    assert server("admin", "GET", path).json()["arguments"] == job["arguments"]
+    tool = {"name": "job_status", "arguments": {"id": path.removeprefix("/v1/jobs/")}}
+    answers = [
+        server("worker", *request)
+        for request in (
+            ("GET", path),
+            ("GET", "/v1/jobs"),
+            ("GET", "/v1/schedules"),
+            ("PATCH", "/v1/schedules/s", {"paused": True}),
+            ("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}),
+            ("POST", f"{path}/cancel"),
+            ("GET", f"{path}/events"),  # the job has ended by now
+        )
+    ]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert not [answer.text for answer in answers if "1234" in answer.text]
+
+
+def test_reply_kept_for_a_key_that_may_read_is_not_for_one_that_may_not(server):
+    """Both send the same request with the same `Idempotency-Key`."""
+    request = {"uids": ["missing"]}
+    headers = {"Idempotency-Key": "twice"}
+    reader = server("admin", "POST", f"{_MEMORIES}:forget", request, headers)
+    assert reader.json() == {"deleted": 0}
+    writer = server("writer", "POST", f"{_MEMORIES}:forget", request, headers)
+    assert writer.status_code == 422
+    assert server("admin", "POST", f"{_MEMORIES}:forget", request, headers).json() == {"deleted": 0}

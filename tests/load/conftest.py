@@ -31,6 +31,7 @@ class Served:
         self.process = process
         startup_info = json.loads(process.stdout.readline())
         self.url, self.key = startup_info["rest"], startup_info["key"]
+        self.grpc = startup_info["grpc"]
         self.host, self.port = urlsplit(self.url).hostname, urlsplit(self.url).port
         self.headers = {"Authorization": f"Bearer {self.key}"}
 

@@ -68,6 +68,11 @@ def _orchestrated(action, **members):
     return (Call("POST", f"{_ORCHESTRATOR}/{action}", {"query": TEXT, **members}, (404,)),)
 
 
+def _many_values():
+    # As many values as a body may hold, which a schema without limits of its own takes one by one.
+    return [0] * 1_900_000, [{}] * 190_000, {f"k{n}": n for n in range(300_000)}
+
+
 def _search(path, **members):
     return Call("POST", path, {"top_k": COUNT, "where": {"n": {"$nin": VALUES}}, **members})
 
@@ -160,7 +165,10 @@ def largest_calls():
         "collaborate": _orchestrated("collaborate", names=["a"] * 1_000),
         "supervise": (),
         "listOrchestrators": (Call("GET", "/v1/orchestrators"),),
-        "submitJob": (Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"question": "x" * 1_000_000}}),),
+        "submitJob": (
+            Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"question": "x" * 1_000_000}}),
+            *(Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"v": v}}, (422,)) for v in _many_values()),
+        ),
         "listJobs": (Call("GET", f"/v1/jobs?limit={COUNT}"),),
         "retryJobs": (Call("POST", "/v1/jobs:retry"),),
         "getJob": (),
@@ -172,7 +180,16 @@ def largest_calls():
             Call(
                 "PUT",
                 "/v1/schedules/s",
-                {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"question": "x" * 1_000_000}},
+                {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"question": "x" * 15_000}},
+            ),
+            *(
+                Call(
+                    "PUT",
+                    "/v1/schedules/s",
+                    {"kind": "ask_agent", "cron": "0 0 1 1 *", "arguments": {"v": v}},
+                    (422,),
+                )
+                for v in _many_values()
             ),
         ),
         "pauseSchedule": (),

@@ -11,9 +11,11 @@ import threading
 import time
 from contextlib import contextmanager
 
+import grpc
 import pytest
 from starlette.testclient import TestClient
 from tests.load.largest import largest_calls, setup_calls
+from tests.load.largest_messages import largest_messages
 from tests.load.model import language_model
 
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
@@ -33,8 +35,9 @@ WITH_BODY = [
 
 def test_every_operation_has_a_row_in_the_table_of_largest_requests():
     """Whoever adds an operation or a tool says how large its requests and answers may be."""
-    calls = largest_calls()
+    calls, messages = largest_calls(), largest_messages()
     assert set(calls) == set(WITH_ROUTE)
+    assert set(messages) == {each.name for each in OPERATIONS if not each.path}
     assert {call.body["params"]["name"] for call in calls["mcp"]} == set(TOOLS)
 
 
@@ -87,6 +90,17 @@ def _send(served, call, body):
         connection.close()
 
 
+def _stream(address, key, operation, frames):
+    """Send messages to an operation of gRPC, and return the status and the bytes of its answers."""
+    options = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(address.removeprefix("grpc://"), options=options) as channel:
+        call = channel.stream_stream(operation.rpc.path)(iter(frames), metadata=[("x-api-key", key)], timeout=120)
+        try:
+            return 200, b"".join(call)
+        except grpc.RpcError as exc:
+            return exc.code(), exc.details().encode()
+
+
 @contextmanager
 def _probing(served):
     """Ask for /healthz again and again, and yield the list of the seconds that each answer took."""
@@ -135,6 +149,15 @@ def test_healthz_answers_within_100_ms_beside_the_largest_requests(serving):
                     {"mib_in": round(len(body or b"") / 2**20, 2), "mib_out": round(len(answer) / 2**20, 2)}
                     | {"worst_ms": round(worst * 1e3, 1)}
                 )
+        messages = largest_messages()
+        for operation in (each for each in OPERATIONS if not each.path):
+            frames = [message.SerializeToString() for message in messages[operation.name]]
+            with _probing(served) as took:
+                status, answer = _stream(served.grpc, served.key, operation, frames)
+            if status != 200:
+                wrong[operation.name] = (status, answer[:300])
+            worst_ms = round(max(took, default=0.0) * 1e3, 1)
+            report[operation.name] = [{"mib_out": round(len(answer) / 2**20, 2), "worst_ms": worst_ms}]
     print(json.dumps(report))
     assert not wrong, {name: str(why) for name, why in wrong.items()}
     late = {name: rows for name, rows in report.items() if max(row["worst_ms"] for row in rows) >= WORST_S * 1e3}

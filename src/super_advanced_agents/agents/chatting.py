@@ -29,6 +29,9 @@ USER, ASSISTANT = "user", "assistant"
 _MAX_TOP_K = 100
 _MAX_TURNS = 40
 _PAGE = 500
+_MAX_READ = 2_000
+"""The turns that are read for one message, so that a session of any length costs the same."""
+_HALVINGS = 32
 _WINDOWS_S = (3_600.0, 86_400.0, 30 * 86_400.0, None)
 """The ages up to which turns are looked for, until there are enough.
 
@@ -44,6 +47,8 @@ class Chatting(Answering):
         async def _ascan(
             self, where: Where | None = None, *, after: str | None = None, limit: int = 100
         ) -> list[Record]: ...
+
+        async def _acount(self, where: Where | None = None) -> int: ...
 
         async def _aadd_turns(
             self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
@@ -145,21 +150,37 @@ class Chatting(Answering):
         turns: list[Record] = []
         now = time.time()
         for window_s in _WINDOWS_S:
-            where: dict[str, JSONValue] = {"$session": session, "$type": "turn"}
-            if window_s is not None:
-                where["$created_at"] = {"$gte": now - window_s}
-            turns = await self._turns_that_match(where)
+            since = 0.0 if window_s is None else now - window_s
+            turns, has_more = await self._turns_since(session, since)
+            if has_more:
+                turns, _ = await self._turns_since(session, await self._later_time(session, since, now))
             if len(turns) >= _MAX_TURNS:
                 break
         return turns
 
-    async def _turns_that_match(self, where: Where) -> list[Record]:
+    async def _turns_since(self, session: str, since: float) -> tuple[list[Record], bool]:
+        # Returns the latest turns, and whether there were more than may be read.
         turns: list[Record] = []
         after: str | None = None
-        while page := await self._ascan(where, after=after, limit=_PAGE):
+        where = _turns_of(session, since)
+        for _ in range(_MAX_READ // _PAGE):
+            page = await self._ascan(where, after=after, limit=_PAGE)
             turns = sorted([*turns, *page], key=_said_at)[-_MAX_TURNS:]
+            if not page:
+                return turns, False
             after = page[-1].uid
-        return turns
+        return turns, bool(await self._ascan(where, after=after, limit=1))
+
+    async def _later_time(self, session: str, since: float, now: float) -> float:
+        # Since `since` there were more turns than may be read. Looks for a time since when there were enough.
+        early, late = since, now
+        for _ in range(_HALVINGS):
+            middle = (early + late) / 2
+            found = await self._acount(_turns_of(session, middle))
+            if _MAX_TURNS <= found <= 4 * _MAX_TURNS:
+                return middle
+            early, late = (middle, late) if found > _MAX_TURNS else (early, middle)
+        return early
 
     async def _remember_turns(self, message: str, answer: Answer, session: str) -> None:
         await self._aadd_turns(turns_of(message, answer.text), session=session)
@@ -187,6 +208,11 @@ def checked_message(message: str) -> str:
     """
     checked_text(message, "message", max_bytes=LIMITS.text_bytes - len(f"{USER}: "))
     return message
+
+
+def _turns_of(session: str, since: float) -> dict[str, JSONValue]:
+    times: dict[str, JSONValue] = {"$created_at": {"$gte": since}} if since else {}
+    return {"$session": session, "$type": "turn", **times}
 
 
 def _said_at(turn: Record) -> tuple[float, int, str]:

@@ -139,8 +139,8 @@ class JobBackend(Resource):
         """
 
     @abstractmethod
-    async def aget(self, tenant: str, job_id: str) -> JobInfo | None:
-        """Return a job of a tenant; None where it has none of that id."""
+    async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
+        """Return a job of a tenant, without result and long arguments if `brief`; None where there is none."""
 
     @abstractmethod
     async def alist(

@@ -24,13 +24,13 @@ from super_advanced_agents.jobs.cron import next_times
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.jobs.scheduler import NEVER
 from super_advanced_agents.jobs.sql import SQLJobBackend
+from super_advanced_agents.jobs.watching import watched
 from super_advanced_agents.jobs.worker import DEFAULT_QUEUES, Worker, WorkerOptions
-from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.tenancy.context import Access, Principal, SupportsCharge
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 
 Missed: TypeAlias = Literal["skip", "one", "all"]
-_WATCH_S = 1.0
 _MAX_LISTED = 1_000
 LOCAL = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="local")
 """The submitter of jobs of the process itself."""
@@ -106,8 +106,7 @@ class Jobs(Resource):
             OverloadedError: the tenant has too many jobs that wait.
         """
         found = self.kinds.known(kind.name if isinstance(kind, JobKind) else kind)
-        if found.admin:
-            by.require(Access.ADMIN)
+        found.check_submitter(by)
         checked = await check_in_thread(found, arguments or {})
         new = NewJob(
             id=new_uids(1)[0] if job_id is None else checked_name(job_id, "job_id"),
@@ -204,18 +203,13 @@ class Jobs(Resource):
     async def awatch(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> AsyncGenerator[JobInfo, None]:
         """Yield a job now and after each change, until it has ended.
 
+        Between the first and the last it comes without its long arguments, since it may change often.
+
         Raises:
             JobNotFoundError: the tenant has no job of that id.
         """
-        seen, last = 0, None
-        while True:
-            info = await self.aget(job_id, tenant=tenant)
-            if info != last:
-                yield info
-            if info.state.final:
-                return
-            last = info
-            seen = await self.backend.await_work(seen, _WATCH_S)
+        async for info in watched(self.backend, tenant, _checked_id(job_id)):
+            yield _found(info)
 
     async def aresult(self, job_id: str, *, timeout_s: float | None = None, tenant: str = DEFAULT_TENANT) -> JSONValue:
         """Wait for the end of a job, and return its result.
@@ -262,7 +256,7 @@ class Jobs(Resource):
             name: 1 to 64 letters, digits, `_` or `-`, unique within the tenant.
             kind: the kind of job, or its name.
             cron: five fields: minute, hour, day of the month, month, day of the week; see `jobs.cron`.
-            arguments: the arguments of each job.
+            arguments: the arguments of each job, as JSON of up to 16 KiB.
             zone: the IANA time zone of these fields.
             missed: after downtime, `skip` the missed times, run `one` job for all of them, or `all` (100 at most).
             paused: whether it submits no jobs yet.
@@ -276,14 +270,13 @@ class Jobs(Resource):
             PermissionDeniedError: the caller may not submit this kind.
         """
         found = self.kinds.known(kind.name if isinstance(kind, JobKind) else kind)
-        if found.admin:
-            by.require(Access.ADMIN)
+        found.check_submitter(by)
         if missed not in get_args(Missed):
             raise InvalidInputError(f"missed must be one of {', '.join(get_args(Missed))}", field="missed")
         info = ScheduleInfo(
             name=checked_name(name, "name"),
             kind=found.name,
-            arguments=await check_in_thread(found, arguments or {}),
+            arguments=await check_in_thread(found, arguments or {}, max_bytes=LIMITS.schedule_bytes),
             cron=cron,
             zone=zone,
             missed=missed,
@@ -335,22 +328,30 @@ class Jobs(Resource):
 
     # -- workers --------------------------------------------------------------------------------------------------
 
-    def worker(self, *, options: WorkerOptions | None = None) -> Worker:
-        """Return a worker, which runs jobs while its `arun` does."""
+    def worker(self, *, options: WorkerOptions | None = None, limiter: SupportsCharge | None = None) -> Worker:
+        """Return a worker, which runs jobs while its `arun` does.
+
+        Args:
+            options: the queues, limits and times.
+            limiter: charges what jobs ask of the language model to their tenants; None for no rate limits.
+        """
         return Worker(
             self.backend,
             self.kinds,
             options or WorkerOptions(queues=DEFAULT_QUEUES, limits=self.limits),
             runtime=self._runtime,
+            limiter=limiter,
         )
 
     def _release(self) -> None:
         self.backend.close()
 
 
-async def check_in_thread(kind: JobKind, arguments: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
+async def check_in_thread(
+    kind: JobKind, arguments: Mapping[str, JSONValue], *, max_bytes: int = LIMITS.job_bytes
+) -> dict[str, JSONValue]:
     """Check a job's arguments off the event loop, since a megabyte takes milliseconds."""
-    return await in_thread(lambda: kind.checked(arguments), name="check arguments")
+    return await in_thread(lambda: kind.checked(arguments, max_bytes=max_bytes), name="check arguments")
 
 
 def no_schedule() -> JobNotFoundError:

@@ -15,6 +15,7 @@ import orjson
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.jobs.context import JobContext
+from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.types import JSONValue
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class JobKind:
         key: the argument whose value only one running job of a tenant may have; `*` for one job of the kind at a time,
             empty for no limit.
         admin: whether only a caller with the scope `admin` may submit it.
+        operator: whether only the operator may, as it concerns the data of all tenants.
     """
 
     name: str
@@ -49,6 +51,7 @@ class JobKind:
     timeout_s: float = 3600.0
     key: str = ""
     admin: bool = False
+    operator: bool = False
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or _NAME.fullmatch(self.queue) is None:
@@ -60,12 +63,23 @@ class JobKind:
         if self.key not in ("", _WHOLE_KIND) and self.key not in self._parameters:
             raise ConfigurationError(f"the job {self.name!r} has no argument {self.key!r} to be its key")
 
+    def check_submitter(self, by: Principal) -> None:
+        """Raise `PermissionDeniedError` unless a caller may have a job of this kind."""
+        if self.operator:
+            by.require_operator()
+        elif self.admin:
+            by.require(Access.ADMIN)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, JSONValue]:
         """Call the function itself, without a job; for tests."""
         return self.run(*args, **kwargs)
 
-    def checked(self, arguments: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
+    def checked(self, arguments: Mapping[str, JSONValue], *, max_bytes: int = LIMITS.job_bytes) -> dict[str, JSONValue]:
         """Check arguments against the function's types; return them as they are stored.
+
+        Args:
+            arguments: the arguments, by name.
+            max_bytes: the limit on their JSON together.
 
         Raises:
             InvalidInputError: an argument is unknown, missing, of another type, or all are too large together.
@@ -76,9 +90,9 @@ class JobKind:
             raise InvalidInputError(
                 f"the arguments of {self.name!r} are not JSON", field="arguments", hint="use text, numbers and lists"
             ) from exc
-        if size > LIMITS.job_bytes:
+        if size > max_bytes:
             raise InvalidInputError(
-                f"the arguments of {self.name!r} have {size} bytes, more than {LIMITS.job_bytes}",
+                f"the arguments of {self.name!r} have {size} bytes, more than {max_bytes}",
                 field="arguments",
                 hint="put the data into a file or a collection, and give its name",
             )
@@ -157,6 +171,7 @@ def job(
     timeout_s: float = 3600.0,
     key: str = "",
     admin: bool = False,
+    operator: bool = False,
 ) -> Callable[[JobFunction], JobKind]:
     """Make a kind of background job of an asynchronous function with typed arguments.
 
@@ -171,13 +186,14 @@ def job(
         key: the argument whose value only one running job of a tenant may have, such as `"source"`; `"*"` for one
             job of this kind at a time.
         admin: whether only a caller with the scope `admin` may submit it.
+        operator: whether only the operator may: a caller with the scope `admin` in the tenant `default`.
 
     Raises:
         ConfigurationError: the function is not asynchronous, or an option is invalid.
     """
 
     def make(run: JobFunction) -> JobKind:
-        return JobKind(name or run.__name__, run, queue, max_attempts, timeout_s, key, admin)
+        return JobKind(name or run.__name__, run, queue, max_attempts, timeout_s, key, admin, operator)
 
     return make
 

@@ -12,6 +12,7 @@ from super_advanced_agents.jobs.backend import JobLimits
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.jobs.kinds import kinds_in
 from super_advanced_agents.jobs.worker import Worker, WorkerOptions
+from super_advanced_agents.tenancy.context import SupportsCharge
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.shared_state import state_url
@@ -55,10 +56,17 @@ def jobs_of(settings: Settings, *, runtime: Runtime | None = None) -> Jobs:
 
 
 @asynccontextmanager
-async def running_worker(jobs: Jobs | None, settings: Settings) -> AsyncIterator[Worker | None]:
+async def running_worker(
+    jobs: Jobs | None, settings: Settings, *, limiter: SupportsCharge | None = None
+) -> AsyncIterator[Worker | None]:
     """Enter a context in which a worker runs jobs; None where the settings name no queues.
 
     At the end running jobs have `drain_s` seconds to end, and those that have not are handed back.
+
+    Args:
+        jobs: the jobs; None where there are none.
+        settings: the queues, the limits and the times.
+        limiter: charges what jobs ask of the language model to their tenants; None for no rate limits.
     """
     if jobs is None or not settings.job_queues:
         yield None
@@ -70,7 +78,7 @@ async def running_worker(jobs: Jobs | None, settings: Settings) -> AsyncIterator
         succeeded_s=settings.jobs_kept_s,
         failed_s=_FAILED_TIMES_LONGER * settings.jobs_kept_s,
     )
-    worker, stop = jobs.worker(options=options), asyncio.Event()
+    worker, stop = jobs.worker(options=options, limiter=limiter), asyncio.Event()
     task = asyncio.create_task(worker.arun(stop, drain_s=settings.drain_s), name="job worker")
     try:
         yield worker

@@ -18,6 +18,7 @@ from super_advanced_agents.errors import (
     ConfigurationError,
     InvalidInputError,
     PermissionDeniedError,
+    RateLimitedError,
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
@@ -27,7 +28,7 @@ from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, active_context
+from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobState
 
@@ -39,6 +40,10 @@ _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 
 DEFAULT_QUEUES = {"default": 8, "bulk": 1}
 """The queues of a worker, each with the number of jobs that run at once."""
+
+
+class _UsedUpError(RateLimitedError):
+    """An internal error: the tenant's allowance is used up, so the job waits."""
 
 
 class _LostError(Exception):
@@ -75,15 +80,23 @@ class Worker:
         kinds: the kinds of jobs that it carries out; others wait for a worker that knows them.
         options: the queues, limits and times.
         runtime: the store and models that jobs use; None where no job needs them.
+        limiter: charges what jobs ask of the language model to their tenants; None for no rate limits.
     """
 
     def __init__(
-        self, backend: JobBackend, kinds: JobKinds, options: WorkerOptions, *, runtime: Runtime | None = None
+        self,
+        backend: JobBackend,
+        kinds: JobKinds,
+        options: WorkerOptions,
+        *,
+        runtime: Runtime | None = None,
+        limiter: SupportsCharge | None = None,
     ) -> None:
         self._backend = backend
         self._kinds = kinds
         self._options = options
         self._runtime = runtime
+        self._limiter = limiter
         self._id = new_uids(1)[0]
         self._running: dict[str, tuple[ClaimedJob, asyncio.Task[None]]] = {}
         self._cancelled: set[str] = set()
@@ -216,20 +229,24 @@ class Worker:
         principal = Principal(
             tenant=job.tenant or DEFAULT_TENANT,
             scopes=frozenset(Access(scope) for scope in job.scopes),
-            key_id=f"job {job.id}",
+            key_id="jobs",
         )
         context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime)
         kind = self._kinds[job.kind]
         timeout = asyncio.timeout(kind.timeout_s)
+        allowance = None if self._limiter is None else _Allowance(self._limiter)
         try:
             async with timeout:
-                with active_context(RequestContext(principal=principal)):
+                kind.check_submitter(principal)  # it may be older than this rule
+                with active_context(RequestContext(principal=principal, limiter=allowance)):
                     arguments = kind.parsed(orjson.loads(job.arguments))
                     positional = (context,) if kind.takes_context else ()
                     result = await kind.run(*positional, **arguments)
             return Outcome(state=JobState.SUCCEEDED, result=encoded(result, "the result of the job"))
         except (_LostError, asyncio.CancelledError):
             raise
+        except _UsedUpError as exc:  # it waits until its tenant has units again
+            return Outcome(state=JobState.QUEUED, error=_reason(exc), delay_s=exc.retry_after_s, counts=False)
         except TimeoutError as exc:
             if timeout.expired():
                 return self._failure(job, f"took longer than {kind.timeout_s:g} s", hopeless=False)
@@ -256,6 +273,22 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, SuperAdvancedAgentsError):
         return f"{type(exc).__name__}: {exc.message}"[:1024]
     return f"{type(exc).__name__}; the log of the worker has the details"
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    # Tells refusals of this process from those of a model server.
+
+    limiter: SupportsCharge
+
+    async def charge(self, principal: Principal, cost: int) -> object:
+        try:
+            return await self.limiter.charge(principal, cost)
+        except RateLimitedError as exc:
+            raise _UsedUpError(exc.message, retry_after_s=exc.retry_after_s, hint=exc.hint) from exc
+
+    async def settle(self, principal: Principal, cost: int) -> None:
+        await self.limiter.settle(principal, cost)
 
 
 @dataclass(frozen=True, slots=True)

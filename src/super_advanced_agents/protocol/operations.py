@@ -224,7 +224,7 @@ GET_AGENT = Operation(
 )  # fmt: skip
 PUT_AGENT = Operation(
     name="putAgent", verb="PUT", path=_AGENT, request=requests.PutAgentRequest, rpc=methods.PUT_AGENT, target="name",
-    **_ADMINS,
+    retry=Retry.WITH_KEY, **_ADMINS,
 )  # fmt: skip
 DELETE_AGENT = Operation(
     name="deleteAgent", verb="DELETE", path=_AGENT, request=requests.DeleteAgentRequest, rpc=methods.DELETE_AGENT,
@@ -279,7 +279,7 @@ LIST_JOBS = Operation(
 )  # fmt: skip
 RETRY_JOBS = Operation(
     name="retryJobs", verb="POST", path=f"{_JOBS}:retry", request=job_requests.RetryJobsRequest, reply="retried",
-    rpc=methods.RETRY_JOBS, **_SUBMITS,
+    rpc=methods.RETRY_JOBS, retry=Retry.WITH_KEY, **_SUBMITS,
 )  # fmt: skip
 GET_JOB = _job("getJob", "GET", _ONE_JOB, request=job_requests.GetJobRequest, rpc=methods.GET_JOB, access=_JOB_ACCESS)
 WATCH_JOB = _job(
@@ -288,7 +288,7 @@ WATCH_JOB = _job(
 )  # fmt: skip
 CANCEL_JOB = _job(
     "cancelJob", "POST", f"{_ONE_JOB}/cancel", request=job_requests.CancelJobRequest, rpc=methods.CANCEL_JOB,
-    **_SUBMITS,
+    retry=Retry.WITH_KEY, **_SUBMITS,
 )  # fmt: skip
 RETRY_JOB = _job(
     "retryJob", "POST", f"{_ONE_JOB}/retry", request=job_requests.RetryJobRequest, rpc=methods.RETRY_JOB,
@@ -299,11 +299,13 @@ LIST_SCHEDULES = Operation(
     rpc=methods.LIST_SCHEDULES, access=_JOB_ACCESS,
 )  # fmt: skip
 PUT_SCHEDULE = _schedule(
-    "putSchedule", "PUT", request=job_requests.PutScheduleRequest, rpc=methods.PUT_SCHEDULE, **_SUBMITS
-)
+    "putSchedule", "PUT", request=job_requests.PutScheduleRequest, rpc=methods.PUT_SCHEDULE, retry=Retry.WITH_KEY,
+    **_SUBMITS,
+)  # fmt: skip
 PAUSE_SCHEDULE = _schedule(
-    "pauseSchedule", "PATCH", request=job_requests.PauseScheduleRequest, rpc=methods.PAUSE_SCHEDULE, **_SUBMITS
-)
+    "pauseSchedule", "PATCH", request=job_requests.PauseScheduleRequest, rpc=methods.PAUSE_SCHEDULE,
+    retry=Retry.WITH_KEY, **_SUBMITS,
+)  # fmt: skip
 DELETE_SCHEDULE = _schedule(
     "deleteSchedule", "DELETE", request=job_requests.DeleteScheduleRequest, rpc=methods.DELETE_SCHEDULE,
     retry=Retry.WITH_KEY, status=204, **_SUBMITS,

@@ -95,7 +95,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
             ]
             try:
                 await in_thread(lambda: _build_routes(app), name="build routes")
-                async with mcp.open(), running_worker(services.jobs, settings):
+                async with mcp.open(), running_worker(services.jobs, settings, limiter=limiter):
                     yield
             finally:
                 for task in tasks:

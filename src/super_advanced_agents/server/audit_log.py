@@ -88,17 +88,23 @@ class AuditLog(Resource):
             if self._fails_closed:
                 raise _unavailable() from exc
 
-    def apage(self, tenant: str, *, before: int | None, limit: int) -> Future[list[dict[str, JSONValue]]]:
+    def apage(self, tenant: str, *, before: str | None, limit: int) -> Future[list[dict[str, JSONValue]]]:
         """Return the newest entries of one tenant, newest first, from the latest files.
 
         Args:
             tenant: the tenant.
-            before: only entries with a smaller `seq`; None for the newest.
+            before: only entries before the one with this hash; None for the newest.
             limit: the most entries.
+
+        Returns:
+            The entries without their `seq`, which would tell how much other tenants do.
         """
-        return self._readers.submit(
-            lambda: self.files.newest(tenant=tenant, before=before, limit=limit, max_files=_PAGE_FILES)
-        )
+
+        def page() -> list[dict[str, JSONValue]]:
+            entries = self.files.newest(tenant=tenant, before=before, limit=limit, max_files=_PAGE_FILES)
+            return [{name: value for name, value in entry.items() if name != "seq"} for entry in entries]
+
+        return self._readers.submit(page)
 
     def _write(self, entries: list[Entry]) -> list[BaseException | None]:
         try:

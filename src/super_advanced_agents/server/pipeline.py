@@ -29,13 +29,14 @@ from super_advanced_agents.server.limits.admission import NOBODY, overloaded_err
 from super_advanced_agents.server.limits.rate_limit import Quota
 from super_advanced_agents.server.limits.sending import AnswerRoom
 from super_advanced_agents.server.services import Services
-from super_advanced_agents.tenancy.context import Principal, RequestContext, active_context
+from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, active_context, current_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
 from super_advanced_agents.types import JSONValue
 
 TIMEOUT_FIELD = "Request-Timeout"
 CREDENTIAL_FIELDS = ("authorization", "x-api-key")
 _QUOTA = "quota"
+_BLIND = b"without memories:read"
 _KEY, _TIMEOUT, _CACHE_CONTROL = IDEMPOTENCY_FIELD.lower(), TIMEOUT_FIELD.lower(), "cache-control"
 READ_FIELDS = frozenset({*CREDENTIAL_FIELDS, _KEY, _TIMEOUT, _CACHE_CONTROL})
 """The request headers, or gRPC metadata keys, that the pipeline reads; names in lower case."""
@@ -194,7 +195,9 @@ class Pipeline:
             _RefusedError: the first request with this key has not finished.
             InvalidInputError: the key is not valid, or was used for another request.
         """
-        reply = await self._services.idempotency.areply(key, digest_of(*request), make)
+        # A reply that was made for a key which may read is not for one which may not.
+        blind = () if current_context().principal.allows(Access.READ) else (_BLIND,)
+        reply = await self._services.idempotency.areply(key, digest_of(*request, *blind), make)
         if reply is None:
             detail = f"the first request with this {IDEMPOTENCY_FIELD} is still running; try again later"
             raise _RefusedError(HTTPStatus.CONFLICT, detail, headers={"Retry-After": "1"})

@@ -58,6 +58,18 @@ class Principal:
                 hint=f"make one with `saa keys create --scope {access.value}`",
             )
 
+    def require_operator(self) -> None:
+        """Raise `PermissionDeniedError` unless the caller may touch the data of all tenants.
+
+        That is who has the scope `admin` in the tenant `default`, as the key of a server's first start does.
+        """
+        self.require(Access.ADMIN)
+        if self.tenant != DEFAULT_TENANT:
+            raise PermissionDeniedError(
+                f"this concerns all tenants, so it needs the scope 'admin' in the tenant {DEFAULT_TENANT!r}",
+                hint="ask the operator of the server",
+            )
+
 
 ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="anybody")
 """The caller of every request to a server without authentication (loopback only)."""

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from super_advanced_agents import AsyncLLMAgent, FAISSVectorStore, LLMAgent
+from super_advanced_agents.agents import chatting
 from super_advanced_agents.agents.chatting import ASSISTANT, USER
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ModelNotFoundError
 from super_advanced_agents.generation import LLMGenerator
@@ -97,6 +98,26 @@ async def test_long_session_shows_the_latest_turns_that_fit(agent):
     answer = await agent.achat("What is the code?", "long")
     assert "4711" in answer.text
     assert len(await turns_of(agent, "long")) == 63
+
+
+async def test_session_of_any_length_is_read_in_a_bounded_number_of_pages(agent, monkeypatch):
+    """The latest turns are shown all the same."""
+    for name, number in (("_MAX_TURNS", 4), ("_PAGE", 5), ("_MAX_READ", 20)):
+        monkeypatch.setattr(chatting, name, number)
+    for n in range(40):
+        await agent.aadd_turns([{"speaker": (USER, ASSISTANT)[n % 2], "text": f"word {n}"}], session="long")
+    await agent.aadd_turns([{"speaker": USER, "text": "The code is 4711."}], session="long")
+    pages, scan = [], AsyncLLMAgent._ascan
+
+    async def counting(self, *arguments, **others):
+        pages.append(others)
+        return await scan(self, *arguments, **others)
+
+    monkeypatch.setattr(AsyncLLMAgent, "_ascan", counting)
+    turns = await agent._latest_turns("long")
+    assert [turn.text for turn in turns][-1] == "user: The code is 4711."
+    assert len(turns) == 4
+    assert len(pages) <= 10
 
 
 def test_blocking_form_is_the_same_operation(store, embedder, llm):

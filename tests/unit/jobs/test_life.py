@@ -38,6 +38,19 @@ async def test_job_returns_its_result_and_runs_once(place: Path | str) -> None:
         assert work.runs[submitted.id] == 1
 
 
+async def test_watched_job_comes_with_long_arguments_first_and_last_only(place: Path | str) -> None:
+    """A job that changes often is read often, by each of its watchers."""
+    long = "x" * 5_000
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        info = await jobs.asubmit("failing", {"message": long})
+        async with running(jobs):
+            seen = [each async for each in jobs.awatch(info.id)]
+    assert len(seen) > 2
+    assert seen[0].arguments == seen[-1].arguments == {"message": long}
+    assert [each.arguments for each in seen[1:-1]] == [{}] * (len(seen) - 2)
+
+
 def test_blocking_forms_submit_and_read(folder: Path) -> None:
     """Without an event loop, as from a script; the database is readable by this user only."""
     with Jobs(folder, Work().kinds) as jobs:

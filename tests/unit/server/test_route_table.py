@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from fastapi.routing import iter_route_contexts
 from tests.unit.server.grpc.conftest import opened_services
 
-from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC, Operation
+from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC, OPERATIONS, Operation, Retry
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.grpc.health import HEALTH
 from super_advanced_agents.server.grpc.reflection import REFLECTION
@@ -110,3 +112,11 @@ def test_unknown_grpc_method_raises_lookup_error(method):
     """A server with such a method does not start."""
     with pytest.raises(LookupError):
         rpc_operation(method)
+
+
+def test_write_that_a_client_repeats_carries_a_key_or_a_write_id():
+    """Otherwise a repetition after a lost reply would undo what others did meanwhile."""
+    keyed = [each for each in OPERATIONS if each.keyed and each.request is not None and each.rpc is not None]
+    without_id = [each for each in keyed if "write_id" not in {field.name for field in fields(each.request)}]
+    assert len(without_id) > 5
+    assert [each.name for each in without_id if each.retry is not Retry.WITH_KEY] == []

@@ -25,7 +25,7 @@ from super_advanced_agents.types import JSONValue
 _NAME = re.compile(r"backup-[A-Za-z0-9_-]{1,64}")
 
 
-@job(queue=BULK, timeout_s=86_400.0, admin=True)
+@job(queue=BULK, timeout_s=86_400.0, operator=True)
 async def backup(context: JobContext, keep: int = 7) -> dict[str, JSONValue]:
     """Back up the data folder below `backups_dir`, and delete the oldest backups.
 

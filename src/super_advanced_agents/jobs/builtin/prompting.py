@@ -8,7 +8,7 @@ from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.jobs.builtin.webhooks import call_webhook, checked_url
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
-from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.context import Access, current_context
 from super_advanced_agents.types import JSONValue
 
 
@@ -44,6 +44,7 @@ async def ask_agent(
     found = workspace.default_agent if agent is None else workspace.agent(agent)
 
     async def ask() -> dict[str, JSONValue]:
+        await current_context().charge(workspace.agent_settings(found.name).answer_tokens)
         answer = await found.aask(question, top_k)
         return {"text": answer.text, "grounded": answer.grounded, "sources": len(answer.sources), "at": time.time()}
 

@@ -29,7 +29,7 @@ _PAGE = 1_000
 _MAX_SAMPLE = 1_000
 
 
-@job(queue=BULK, timeout_s=7 * 86_400.0, key="*", admin=True)
+@job(queue=BULK, timeout_s=7 * 86_400.0, key="*", operator=True)
 async def reembed(
     context: JobContext,
     model: str,
@@ -69,7 +69,7 @@ async def reembed(
     return {"records": done.records, "embedded": done.embedded, "dropped": done.dropped, "model_id": done.model_id}
 
 
-@job(queue=BULK, admin=True)
+@job(queue=BULK, operator=True)
 async def check_integrity(context: JobContext) -> dict[str, JSONValue]:
     """Check every database of the data folder page by page, while it is used.
 

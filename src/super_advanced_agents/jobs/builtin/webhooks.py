@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
@@ -25,8 +26,12 @@ from super_advanced_agents.errors import ConfigurationError, InvalidInputError, 
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import JSONValue
 
+if TYPE_CHECKING:
+    from httpx2 import URL, AsyncClient
+
 _TIMEOUT_S = 10.0
 _MAX_URL_CHARS = 2_048
+_NAT64, _6TO4 = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16")
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -71,34 +76,40 @@ async def call_webhook(url: str, body: Mapping[str, JSONValue], settings: Settin
     checked_url(url, settings)
     try:
         async with asyncio.timeout(2 * _TIMEOUT_S):
-            # In a thread: the client reads certificates from disk, and looks the host up.
-            return await in_thread(partial(_send, url, orjson.dumps(body), str(body["job"]), settings), name="webhook")
+            return await _send(url, orjson.dumps(body), str(body["job"]), settings)
     except TimeoutError:
         raise JobError("the webhook did not answer in time", hint="it is tried again") from None
 
 
-def _send(url: str, data: bytes, message_id: str, settings: Settings) -> int:
-    import httpx2
-
-    target = httpx2.URL(url)
-    # The address that was checked is the one that is used: a second look-up could lead elsewhere.
-    address = _address(target.host, target.port or (443 if target.scheme == "https" else 80), settings)
-    headers = {"host": target.netloc.decode("ascii"), "content-type": "application/json"}
-    headers |= _signature(data, message_id, settings)
-    place, sni = target.copy_with(host=address), {"sni_hostname": target.host}
+async def _send(url: str, data: bytes, message_id: str, settings: Settings) -> int:
+    # Not in a thread: that would go on after the time limit, for as long as the receiver sends a byte now and then.
+    client, target, errors = await in_thread(lambda: _client_for(url), name="webhook")
+    port = target.port or (443 if target.scheme == "https" else 80)
     try:
-        with (
-            httpx2.Client(trust_env=False, timeout=_TIMEOUT_S, follow_redirects=False) as client,
-            client.stream("POST", place, content=data, headers=headers, extensions=sni) as response,
-        ):
+        # The address that was checked is the one that is used: a second look-up could lead elsewhere.
+        address = await in_thread(partial(_address, target.host, port, settings), name="webhook")
+        headers = {"host": target.netloc.decode("ascii"), "content-type": "application/json"}
+        headers |= _signature(data, message_id, settings)
+        place, sni = target.copy_with(host=address), {"sni_hostname": target.host}
+        async with client.stream("POST", place, content=data, headers=headers, extensions=sni) as response:
             status = response.status_code
-    except (httpx2.HTTPError, OSError) as exc:
+    except (*errors, OSError) as exc:
         raise JobError(f"the webhook cannot be reached: {type(exc).__name__}", hint="check its URL") from None
+    finally:
+        await client.aclose()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
         raise JobError(f"the webhook answered with status {status}", hint="it is tried again")
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise InvalidInputError(f"the webhook answered with status {status}", field="webhook", hint="check its URL")
     return status
+
+
+def _client_for(url: str) -> tuple[AsyncClient, URL, tuple[type[Exception], ...]]:
+    # It reads certificates from disk, and its import takes a while.
+    import httpx2
+
+    client = httpx2.AsyncClient(trust_env=False, timeout=_TIMEOUT_S, follow_redirects=False)
+    return client, httpx2.URL(url), (httpx2.HTTPError,)
 
 
 def _signature(data: bytes, message_id: str, settings: Settings) -> dict[str, str]:
@@ -127,5 +138,9 @@ def _address(host: str, port: int, settings: Settings) -> str:
 
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_global and not parsed.is_multicast
+    if isinstance(parsed, ipaddress.IPv6Address):
+        # Gateways send these on to the IPv4 address inside.
+        if parsed in _NAT64 or parsed in _6TO4:
+            return False
+        parsed = parsed.ipv4_mapped or parsed
+    return parsed.is_global and not parsed.is_multicast

@@ -86,8 +86,8 @@ class SQLJobBackend(JobBackend):
         self._wake()
         return stored
 
-    async def aget(self, tenant: str, job_id: str) -> JobInfo | None:
-        return await self._read(lambda db: calls.get(db, tenant, job_id, self._clock.now()))
+    async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
+        return await self._read(lambda db: calls.get(db, tenant, job_id, self._clock.now(), brief=brief))
 
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int

@@ -52,9 +52,10 @@ def insert(db: Database, job: NewJob, now: float) -> list[Row]:
     )
 
 
-def get(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
+def get(db: Database, tenant: str, job_id: str, now: float, *, brief: bool = False) -> JobInfo | None:
     """Return a job of a tenant; None where it has none of that id."""
-    rows = db.execute(f"SELECT {JOB} FROM jobs WHERE id = ? AND tenant = ?", (job_id, tenant))  # noqa: S608
+    columns = LISTED_JOB if brief else JOB
+    rows = db.execute(f"SELECT {columns} FROM jobs WHERE id = ? AND tenant = ?", (job_id, tenant))  # noqa: S608
     return job_info(rows[0], known=known_kinds(db), now=now) if rows else None
 
 

@@ -21,7 +21,9 @@ from urllib.parse import unquote
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.server.connections import ConnectionBook, client_of
+from super_advanced_agents.server.grpc.new_connections import NewConnections
 from super_advanced_agents.server.limits.admission import NOBODY
+from super_advanced_agents.server.packet_filter import drop_new_connections
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -63,6 +65,8 @@ class Peers:
         self._book = ConnectionBook(
             max_connections=most - most // _FREE_PART, max_strangers=settings.max_strangers, grace_s=0.0
         )
+        self._new = NewConnections(settings.max_strangers)
+        self._paused: frozenset[str] = frozenset()
         self._traffic: dict[str, Traffic] = {}
         self._seen: dict[_Key, _Peer | None] = {}  # None for sockets of others
         self._looking: asyncio.Task[None] | None = None
@@ -122,6 +126,11 @@ class Peers:
             closed = self._update(found, loop.time())
             if closed:
                 _log.info("server.grpc_connections_closed", extra={"closed": closed, "open": len(self._book)})
+            paused = self._new.paused(loop.time())
+            if paused != self._paused:
+                _log.info("server.grpc_addresses_paused", extra={"addresses": len(paused)})
+                await in_thread(partial(_pause, port, paused), name="pause addresses")
+                self._paused = paused
             pause_s = _HURRIED_LOOK_S if closed else _LOOK_S
 
     def _update(self, found: dict[_Key, _Address | None], now: float) -> int:
@@ -145,12 +154,30 @@ class Peers:
             del self._traffic[name]
         return open_before + new - len(self._book)
 
+    def _is_used(self, client: str) -> bool:
+        # Those of a tenant's address, or of a reverse proxy, are never paused.
+        return any(
+            each.is_known and client_of(each.address[0]) == client for each in self._seen.values() if each is not None
+        )
+
     def _admit(self, connection: _Peer, now: float) -> None:
         client = client_of(connection.address[0])
+        if not connection.is_known and self._new.note(client, now) and not self._is_used(client):
+            self._new.pause(client, now)
         if connection.is_known or self._book.admit(client, now):
             self._book.add(connection, client)
         else:
             connection.abort()
+
+
+def _pause(port: int, clients: Set[str]) -> None:
+    # The kernel then drops what asks for new connections, so that gRPC's core does not have to accept them.
+    for descriptor in _sockets():
+        listener = _duplicate(descriptor)
+        if listener is not None:
+            with listener, suppress(OSError):  # no socket of TCP, or a kernel without filters
+                if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and listener.getsockname()[1] == port:
+                    drop_new_connections(listener, clients)
 
 
 def client_of_peer(peer: str) -> str:
@@ -227,13 +254,20 @@ class _Peer:
 def _found(port: int, known: Set[_Key]) -> dict[_Key, _Address | None]:
     # The address of a socket is that of its client, None for other sockets and for those that are known.
     found: dict[_Key, _Address | None] = {}
+    for descriptor, inode in _sockets().items():
+        key = descriptor, inode
+        found[key] = None if key in known else _client_of(descriptor, port)
+    return found
+
+
+def _sockets() -> dict[int, int]:
+    # Returns the inode of each descriptor of this process that is a socket.
+    found = {}
     for entry in _DESCRIPTORS.iterdir():
         with suppress(OSError):  # closed meanwhile
-            descriptor = int(entry.name)
-            state = os.fstat(descriptor)
+            state = os.fstat(int(entry.name))
             if stat.S_ISSOCK(state.st_mode):
-                key = descriptor, state.st_ino
-                found[key] = None if key in known else _client_of(descriptor, port)
+                found[int(entry.name)] = state.st_ino
     return found
 
 

@@ -21,6 +21,7 @@ from super_advanced_agents.protocol.job_requests import (
     SubmitJobRequest,
 )
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
+from super_advanced_agents.server.handlers.scopes import visible_job
 from super_advanced_agents.server.limits.admission import too_many_streams_error
 from super_advanced_agents.server.limits.fair_pool import FairPool
 from super_advanced_agents.tenancy.idempotent_writes import uids_for
@@ -131,7 +132,7 @@ async def watch_job(context: HandlerContext, streams: FairPool) -> AsyncGenerato
         raise too_many_streams_error()
     try:
         async for info in _jobs(context).awatch(context.target, tenant=tenant):
-            yield info
+            yield visible_job(info, context.request_context.principal)
     finally:
         streams.leave(tenant)
 

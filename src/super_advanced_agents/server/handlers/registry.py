@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, jobs, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
-from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
+from super_advanced_agents.server.handlers.scopes import as_visible, check_reads
 from super_advanced_agents.server.observing.requests import ObservedRequest
 from super_advanced_agents.stores.executor import stage_of
 from super_advanced_agents.stores.requests import (
@@ -57,7 +57,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     """
     kind = context.operation.request
     assert kind is not None
-    context.request_context.notes[TARGET] = context.target
+    context.request_context.notes[TARGET] = context.target[: LIMITS.name_chars]  # not checked yet
     principal = context.request_context.principal
     if not issubclass(kind, Request):
         request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
@@ -68,7 +68,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
         await context.charge_work(request)
         result = await HANDLERS[context.operation.name](request, context)
         _note_items(result, context)
-        return without_existence(request, result, principal)
+        return as_visible(request, result, principal)
     store = await context.workspace.acollection(context.target)
     request = await store.amake(lambda bounds: read(bounds=bounds), size)
     check_reads(request, principal)
@@ -78,7 +78,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     with stage(stage_of(request)):
         result = await context.read(work) if isinstance(request, _LONG_READS) else await work()
     _note_items(result, context)
-    return without_existence(request, result, principal)
+    return as_visible(request, result, principal)
 
 
 def note_work(observed: ObservedRequest, notes: Mapping[str, object]) -> None:

@@ -8,12 +8,16 @@ rules here depend on the request.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from super_advanced_agents.errors import PermissionDeniedError
 from super_advanced_agents.protocol.requests import ForgetRequest
 from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.types import JobInfo, ScheduleInfo
+
+T = TypeVar("T", JobInfo, ScheduleInfo)
 
 
 def check_reads(request: object, principal: Principal) -> None:
@@ -30,14 +34,31 @@ def check_reads(request: object, principal: Principal) -> None:
         raise _needs_read("where")
 
 
-def without_existence(request: object, result: Any, principal: Principal) -> Any:
-    """Return the result of a write as the caller may see it.
+def as_visible(request: object, result: Any, principal: Principal) -> Any:
+    """Return the result of a request as the caller may see it.
 
-    A caller without `memories:read` gets the number of uids that it asked to delete, existing or not.
+    A caller without `memories:read` gets the number of uids that it asked to delete, existing or not, and jobs and
+    schedules without what others asked and were answered.
     """
-    if isinstance(request, DeleteRequest | ForgetRequest) and not principal.allows(Access.READ):
+    if principal.allows(Access.READ):
+        return result
+    if isinstance(request, DeleteRequest | ForgetRequest):
         return deleted_as_asked(request.uids or ())
+    if isinstance(result, JobInfo | ScheduleInfo):
+        return visible_job(result, principal)
+    if isinstance(result, list):
+        return [visible_job(each, principal) if isinstance(each, JobInfo | ScheduleInfo) else each for each in result]
     return result
+
+
+def visible_job(info: T, principal: Principal) -> T:
+    """Return a job or schedule as the caller may see it.
+
+    Without `memories:read` that is without its arguments and result, which may quote what is stored.
+    """
+    if principal.allows(Access.READ):
+        return info
+    return replace(info, arguments={}, result=None) if isinstance(info, JobInfo) else replace(info, arguments={})
 
 
 def deleted_as_asked(uids: Sequence[str]) -> int:

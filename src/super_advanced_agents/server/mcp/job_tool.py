@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.server.handlers.scopes import visible_job
 from super_advanced_agents.server.mcp.tool import MemoryTool, ToolSession
 
 
@@ -36,7 +37,8 @@ class JobStatusOut(BaseModel):
 async def _job_status(session: ToolSession, arguments: JobStatusIn) -> JobStatusOut:
     if session.jobs is None:
         raise ConfigurationError("there are no background jobs here", hint="use the server's /mcp")
-    info = await session.jobs.aget(arguments.id, tenant=session.context.principal.tenant)
+    principal = session.context.principal
+    info = visible_job(await session.jobs.aget(arguments.id, tenant=principal.tenant), principal)
     members = {name: getattr(info, name) for name in JobStatusOut.model_fields}
     return JobStatusOut(**{**members, "state": str(info.state)})
 

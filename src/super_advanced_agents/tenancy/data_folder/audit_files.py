@@ -129,13 +129,13 @@ class AuditFiles:
             return self._verify(known_head)
 
     def newest(
-        self, *, tenant: str | None = None, before: int | None = None, limit: int = 100, max_files: int = FILES
+        self, *, tenant: str | None = None, before: str | None = None, limit: int = 100, max_files: int = FILES
     ) -> list[dict[str, JSONValue]]:
         """Return the newest entries, newest first.
 
         Args:
             tenant: only those of this tenant; None for all.
-            before: only those with a smaller `seq`.
+            before: only those before the entry with this hash; none if there is no such entry.
             limit: the most entries.
             max_files: the most files to read.
         """
@@ -144,19 +144,21 @@ class AuditFiles:
             return []
         wanted = None if tenant is None else b'"tenant":%s,' % orjson.dumps(tenant)
         found: list[dict[str, JSONValue]] = []
+        end = None if before is None else b'"hash":"%s"}' % before.encode()
         for number in range(head.file, max(head.first_file, head.file - max_files + 1) - 1, -1):
             try:
                 lines = self._path(number).read_bytes().splitlines()
             except FileNotFoundError:
                 continue
             for line in reversed(lines):
+                if end is not None:
+                    if line.endswith(end):
+                        end = None
+                    continue
                 if wanted is not None and wanted not in line:
                     continue
                 entry = _parsed(line)
                 if entry is None or (tenant is not None and entry.get("tenant") != tenant):
-                    continue
-                seq = entry.get("seq")
-                if before is not None and not (isinstance(seq, int) and seq < before):
                     continue
                 found.append(entry)
                 if len(found) == limit:

@@ -9,7 +9,7 @@ import hmac
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     JobError,
     PermissionDeniedError,
+    RateLimitedError,
 )
 from super_advanced_agents.jobs import Jobs, Worker, WorkerOptions
 from super_advanced_agents.jobs.builtin.webhooks import call_webhook, checked_url
@@ -248,3 +249,72 @@ def _write_notes(folder: Path) -> None:
     (folder / "a.md").write_text("# Paris\n\nThe Louvre is a museum.\n")
     (folder / "b.txt").write_bytes(b"\x00\x01\x02\xff" * 99)
     (folder / "c.txt").write_text("Cats sleep all day.\n")
+
+
+async def test_webhook_whose_answer_never_ends_is_left_with_its_job(runtime: Runtime) -> None:
+    """The receiver sees the end of the connection, though it sends a byte now and then."""
+    came, left = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while not reader.at_eof():
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(0.02):
+                    await reader.read(65_536)
+            writer.write(b"x")
+            came.set()
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        calling = asyncio.create_task(call_webhook(url, {"job": "j"}, runtime.settings))
+        await came.wait()
+        calling.cancel()
+        await asyncio.wait({calling})
+        await left.wait()
+
+
+async def test_webhook_of_an_address_inside_another_one_is_refused(runtime: Runtime) -> None:
+    """Gateways send 64:ff9b::/96 and 2002::/16 on to the IPv4 address inside."""
+    settings = runtime.settings.model_copy(update={"webhook_private": False})
+    for address in ("64:ff9b::a00:1", "2002:a00:1::1", "::ffff:10.0.0.1", "fe80::1"):
+        with pytest.raises(InvalidInputError, match="private network"):
+            await call_webhook(f"https://[{address}]/", {"job": "j"}, settings)
+
+
+class _Allowance:
+    """Refuse the first charges."""
+
+    def __init__(self, refusals: int) -> None:
+        self.charged: list[tuple[str, str, int]] = []
+        self._refusals = refusals
+
+    async def charge(self, principal: Principal, cost: int) -> None:
+        """Refuse, or note the cost."""
+        if self._refusals:
+            self._refusals -= 1
+            raise RateLimitedError("used up", retry_after_s=0.1)
+        self.charged.append((principal.tenant, principal.key_id, cost))
+
+    async def settle(self, principal: Principal, cost: int) -> None:
+        """Do nothing."""
+
+
+async def test_question_of_a_job_is_charged_to_its_tenant_and_waits_for_units(jobs: Jobs, runtime: Runtime) -> None:
+    """Refusals count as no attempts."""
+    allowance, stop = _Allowance(7), asyncio.Event()
+    worker = jobs.worker(options=WorkerOptions(queues={"default": 2}), limiter=allowance)
+    task = asyncio.create_task(worker.arun(stop, drain_s=0))
+    by = Principal(tenant="acme", scopes=frozenset(Access), key_id="k")
+    await runtime.agent_of(runtime.memories("acme"), "acme", "ann").aadd_text_memory("The Louvre is in Paris")
+    arguments = {"question": "Where is the Louvre?", "agent": "ann", "remember": False}
+    info = await jobs.asubmit("ask_agent", arguments, by=by)  # type: ignore[arg-type]
+    await jobs.aresult(info.id, timeout_s=60, tenant="acme")
+    stop.set()
+    await task
+    assert (await jobs.aget(info.id, tenant="acme")).attempt == 1
+    [answer, prompt] = allowance.charged
+    assert answer == ("acme", "jobs", 200)
+    assert prompt[:2] == ("acme", "jobs")

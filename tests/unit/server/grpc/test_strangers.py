@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 
 import grpc
@@ -168,3 +169,35 @@ async def test_connections_beyond_the_maximum_are_closed(tmp_path):
         assert all(received)
         assert await opened[2].read() == b""
     assert grpc  # the thread of grpc.aio is shared by these tests
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such filters")
+async def test_address_that_floods_the_port_with_connections_can_open_no_more_for_a_while(tmp_path):
+    """The kernel drops what it sends; other addresses, and one that has shown a credential, get in."""
+    settings = Settings.load(data_dir=tmp_path, auth=False, port=0, max_connections_per_address=4)
+    writers = []
+
+    async def connects(address, source):
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(0.3):
+                _, writer = await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+        except TimeoutError:
+            return False
+        writers.append(writer)
+        return True
+
+    async with (
+        opened_services(tmp_path) as services,
+        GrpcServer(services, settings) as server,
+        RawConnection.opened(server.address) as tenant,
+    ):
+        stream = tenant.open("/super_advanced_agents.v1.AgentService/ListAgents")
+        await tenant.send(stream, framed(b""), end=True)
+        await tenant.until(lambda: tenant.frames[DATA, stream])
+        while await connects(server.address, "127.0.0.2"):
+            assert await connects(server.address, "127.0.0.1")
+        assert await connects(server.address, "127.0.0.1")
+        assert await connects(server.address, "127.0.0.3")
+        for writer in writers:
+            writer.close()

@@ -152,9 +152,10 @@ def test_newest_entries_are_those_of_one_tenant_in_pages(written):
     files = AuditFiles(written)
     first = files.newest(tenant="a", limit=4)
     assert [entry["operation"] for entry in first] == ["op5", "op4", "op3", "op2"]
-    rest = files.newest(tenant="a", before=first[-1]["seq"], limit=4)
+    rest = files.newest(tenant="a", before=first[-1]["hash"], limit=4)
     assert [entry["operation"] for entry in rest] == ["op1", "op0"]
     assert {entry["tenant"] for entry in (*first, *rest)} == {"a"}
+    assert files.newest(tenant="a", before="0" * 64) == []
 
 
 _APPENDING = """

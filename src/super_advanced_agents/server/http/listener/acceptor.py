@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import select
 import socket
 import ssl
-import struct
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +18,7 @@ from super_advanced_agents.server.http.errors import PreparedProblem
 from super_advanced_agents.server.http.listener.parsing import CLOSE_HEADER, StrictHttpProtocol
 from super_advanced_agents.server.limits.admission import RETRY_AFTER_S
 from super_advanced_agents.server.observing.requests import new_request_id
+from super_advanced_agents.server.packet_filter import drop_new_connections
 from super_advanced_agents.telemetry import counter, get_logger
 
 _ACCEPTS_A_TURN = 64
@@ -37,19 +35,6 @@ _REFUSAL = PreparedProblem(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
     {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
 )
-
-_SO_ATTACH_FILTER = 26
-_BPF_INSTRUCTION = struct.Struct("HBBI")
-_DROP_SYN = b"".join(
-    _BPF_INSTRUCTION.pack(*instruction)
-    for instruction in (
-        (0x30, 0, 0, 13),  # load the byte of the TCP header that has the flags
-        (0x45, 0, 1, 0x02),  # go on if SYN is set, else skip one
-        (0x06, 0, 0, 0),  # drop the packet
-        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
-    )
-)
-"""A classic BPF program for the packets that a listener receives."""
 
 _log = get_logger("server")
 
@@ -192,12 +177,9 @@ class Acceptor:
 
 def _begin_no_more(listener: socket.socket) -> None:
     # Between the last `accept` and the closing of a listener, the kernel would go on to complete connections, and reset
-    # them. Linux can drop the packets (SYN) that ask for new ones. Clients repeat them after a second, and are refused.
-    if sys.platform == "linux":
-        program = ctypes.create_string_buffer(_DROP_SYN)
-        filter_ = struct.pack("HP", len(_DROP_SYN) // _BPF_INSTRUCTION.size, ctypes.addressof(program))
-        with suppress(OSError):  # a kernel without socket filters
-            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+    # them. Clients repeat what Linux drops after a second, and are refused.
+    with suppress(OSError):  # a kernel without socket filters
+        drop_new_connections(listener)
 
 
 class _Accepted:

@@ -20,7 +20,9 @@ router = APIRouter(tags=["operation"])
 class AuditParameters(Parameters):
     """The query parameters of a page of the audit log."""
 
-    before: int | None = Field(default=None, ge=1, description="only entries with a smaller `seq`")
+    before: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="only entries before the one with this `hash`"
+    )
     limit: int = Field(default=100, ge=1, le=1000, description="the most entries")
 
 
@@ -28,7 +30,7 @@ class AuditPage(BaseModel):
     """One page of a tenant's entries of the audit log, newest first."""
 
     entries: list[dict[str, JsonValue]]
-    next: int | None = Field(description="the next page's `before`; null on the last page")
+    next: str | None = Field(description="the next page's `before`; null on the last page")
 
 
 @router.api_route(**route_options(ops.METRICS), response_class=Response)
@@ -53,4 +55,4 @@ async def audit_entries(
     entries = (
         [] if services.audit is None else await services.audit.apage(tenant, before=parameters.before, limit=limit)
     )
-    return json_response({"entries": entries, "next": entries[-1]["seq"] if len(entries) == limit else None})
+    return json_response({"entries": entries, "next": entries[-1]["hash"] if len(entries) == limit else None})

@@ -1,0 +1,41 @@
+"""Watching one job: what it is now, and after each of its changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from super_advanced_agents.jobs.backend import JobBackend
+from super_advanced_agents.types import JobInfo
+
+_WAIT_S = 1.0
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+
+async def watched(backend: JobBackend, tenant: str, job_id: str) -> AsyncGenerator[JobInfo | None, None]:
+    """Yield a job now and after each change, until it has ended; None once there is none.
+
+    Jobs of everybody wake it. So it reads little, and pauses the longer the more often others woke it in vain.
+    """
+    seen, pause_s = 0, _SHORTEST_PAUSE_S
+    last: JobInfo | None = None
+    while True:
+        brief = await backend.aget(tenant, job_id, brief=True)
+        if brief is None:
+            yield None
+            return
+        if brief == last:
+            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+        else:
+            whole = last is None or brief.state.final
+            info = await backend.aget(tenant, job_id) if whole else brief
+            yield info
+            if info is None or info.state.final:
+                return
+            last, pause_s = brief, _SHORTEST_PAUSE_S
+        began = seen
+        seen = await backend.await_work(seen, _WAIT_S)
+        if seen == began:
+            pause_s = _SHORTEST_PAUSE_S
+        else:
+            await asyncio.sleep(pause_s)
