@@ -140,7 +140,7 @@ class JobBackend(Resource):
 
     @abstractmethod
     async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
-        """Return a job of a tenant, without result and long arguments if `brief`; None where there is none."""
+        """Return a job of a tenant, without long members if `brief`; None where there is none."""
 
     @abstractmethod
     async def alist(

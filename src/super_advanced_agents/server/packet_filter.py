@@ -23,7 +23,7 @@ MAX_CLIENTS = 60
 """The most clients in one program, whose jumps reach 255 instructions far."""
 
 _Line: TypeAlias = tuple[int, str, str, int]
-"""An instruction, the labels to which it jumps when it is true and when it is not, and its constant."""
+"""An instruction, the labels to which it jumps if true and if not, and its constant."""
 
 
 def drop_new_connections(listener: socket.socket, clients: Iterable[str] | None = None) -> None:

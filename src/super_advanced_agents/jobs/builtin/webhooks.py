@@ -93,7 +93,7 @@ async def _send(url: str, data: bytes, message_id: str, settings: Settings) -> i
         place, sni = target.copy_with(host=address), {"sni_hostname": target.host}
         async with client.stream("POST", place, content=data, headers=headers, extensions=sni) as response:
             status = response.status_code
-    except (*errors, OSError) as exc:
+    except errors as exc:
         raise JobError(f"the webhook cannot be reached: {type(exc).__name__}", hint="check its URL") from None
     finally:
         await client.aclose()
@@ -109,7 +109,7 @@ def _client_for(url: str) -> tuple[AsyncClient, URL, tuple[type[Exception], ...]
     import httpx2
 
     client = httpx2.AsyncClient(trust_env=False, timeout=_TIMEOUT_S, follow_redirects=False)
-    return client, httpx2.URL(url), (httpx2.HTTPError,)
+    return client, httpx2.URL(url), (httpx2.HTTPError, OSError)
 
 
 def _signature(data: bytes, message_id: str, settings: Settings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The rate of new gRPC connections by address, and the addresses that may open none for a while."""
+"""The rate of new gRPC connections by address; addresses that may open none for a while."""
 
 from __future__ import annotations
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from super_advanced_agents.errors import PermissionDeniedError
 from super_advanced_agents.protocol.requests import ForgetRequest
 from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.types import JobInfo, ScheduleInfo
-
-T = TypeVar("T", JobInfo, ScheduleInfo)
 
 
 def check_reads(request: object, principal: Principal) -> None:
@@ -44,21 +42,23 @@ def as_visible(request: object, result: Any, principal: Principal) -> Any:
         return result
     if isinstance(request, DeleteRequest | ForgetRequest):
         return deleted_as_asked(request.uids or ())
-    if isinstance(result, JobInfo | ScheduleInfo):
-        return visible_job(result, principal)
     if isinstance(result, list):
-        return [visible_job(each, principal) if isinstance(each, JobInfo | ScheduleInfo) else each for each in result]
-    return result
+        return [_visible(each, principal) for each in result]
+    return _visible(result, principal)
 
 
-def visible_job(info: T, principal: Principal) -> T:
-    """Return a job or schedule as the caller may see it.
+def _visible(result: Any, principal: Principal) -> Any:
+    if isinstance(result, JobInfo):
+        return visible_job(result, principal)
+    return replace(result, arguments={}) if isinstance(result, ScheduleInfo) else result
+
+
+def visible_job(info: JobInfo, principal: Principal) -> JobInfo:
+    """Return a job as the caller may see it.
 
     Without `memories:read` that is without its arguments and result, which may quote what is stored.
     """
-    if principal.allows(Access.READ):
-        return info
-    return replace(info, arguments={}, result=None) if isinstance(info, JobInfo) else replace(info, arguments={})
+    return info if principal.allows(Access.READ) else replace(info, arguments={}, result=None)
 
 
 def deleted_as_asked(uids: Sequence[str]) -> int:
