@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
+WRITTEN = [path for path in (*SOURCES, *TESTS) if not GENERATED.search(path.name)]
+"""The files that people write."""
+
 MAX_LINES = 400
 MAX_MODULES = 16
 
@@ -56,29 +60,28 @@ def _tracked_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("path", [path for path in (*SOURCES, *TESTS) if not GENERATED.search(path.name)], ids=_id)
-def test_python_file_has_at_most_400_lines(path: Path) -> None:
+def test_python_files_have_at_most_400_lines() -> None:
     """A longer file holds more than one thing."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    lines = {_id(path): len(path.read_text(encoding="utf-8").splitlines()) for path in WRITTEN}
+    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=_id)
-def test_folder_has_at_most_16_modules(folder: Path) -> None:
+def test_folders_have_at_most_16_modules() -> None:
     """A larger folder holds several subjects, and nobody finds a file in it by its name."""
-    modules = [path.name for path in SOURCES if path.parent == folder and not GENERATED.search(path.name)]
-    assert len(modules) <= MAX_MODULES
+    modules = Counter(_id(path.parent) for path in SOURCES if not GENERATED.search(path.name))
+    assert {folder: count for folder, count in modules.items() if count > MAX_MODULES} == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_id)
-def test_source_file_has_no_catch_all_name(path: Path) -> None:
+def test_source_files_have_no_catch_all_name() -> None:
     """A file of helpers has no subject, so anything ends up in it."""
-    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
+    catch_all = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert [_id(path) for path in SOURCES if path.stem in catch_all] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_id)
-def test_source_file_never_runs_code_from_data(path: Path) -> None:
+def test_source_files_never_run_code_from_data() -> None:
     """Pickle and its relatives, `torch.load`, `eval` and `exec` can run code."""
-    assert _ways_to_run_code(ast.parse(path.read_text(encoding="utf-8"))) == []
+    ways = {_id(path): _ways_to_run_code(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert {path: found for path, found in ways.items() if found} == {}
 
 
 @pytest.mark.parametrize(
@@ -99,44 +102,49 @@ def test_check_for_running_code_finds_each_planted_call(source: str) -> None:
     assert _ways_to_run_code(ast.parse(source))
 
 
-@pytest.mark.parametrize("name", sorted(_modules()))
-def test_module_imports_alone_and_documents_its_exports(name: str) -> None:
-    """Every public class, function and method has a docstring."""
-    module = importlib.import_module(name)
-    assert inspect.getdoc(module), f"{name} has no docstring"
-    exported = [getattr(module, public) for public in getattr(module, "__all__", [])]
-    for value in exported:
-        if inspect.isclass(value) or inspect.isfunction(value):
-            assert _documented(value), f"{name} exports {value.__name__} without a docstring"
-        if inspect.isclass(value):
-            undocumented = [
-                member
-                for member, function in vars(value).items()
-                if not member.startswith("_")
-                and (inspect.isfunction(function) or isinstance(function, property))
-                and not inspect.getdoc(getattr(value, member))
-            ]
-            assert not undocumented, f"{name} exports {value.__name__} with undocumented {undocumented}"
+def test_modules_document_their_exports() -> None:
+    """Every module has a docstring, and so has every public class, function and method."""
+    for name in _modules():
+        module = importlib.import_module(name)
+        assert inspect.getdoc(module), f"{name} has no docstring"
+        for value in [getattr(module, public) for public in getattr(module, "__all__", [])]:
+            if inspect.isclass(value) or inspect.isfunction(value):
+                assert _documented(value), f"{name} exports {value.__name__} without a docstring"
+            if inspect.isclass(value):
+                undocumented = [
+                    member
+                    for member, function in vars(value).items()
+                    if not member.startswith("_")
+                    and (inspect.isfunction(function) or isinstance(function, property))
+                    and not inspect.getdoc(getattr(value, member))
+                ]
+                assert not undocumented, f"{name} exports {value.__name__} with undocumented {undocumented}"
 
 
-@pytest.mark.parametrize("name", sorted(_modules()))
-def test_async_method_and_its_blocking_form_have_one_signature(name: str) -> None:
+def test_async_methods_and_their_blocking_forms_have_one_signature() -> None:
     """Wherever a class has `averb` and `verb`, the parameters are equal, and `verb` is no coroutine."""
-    module = importlib.import_module(name)
-    for cls in [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == name]:
-        for averb in dir(cls):
-            async_form, blocking_form = getattr(cls, averb, None), getattr(cls, averb[1:], None)
-            if not averb.startswith("a") or blocking_form is None or not callable(blocking_form):
-                continue
-            if inspect.iscoroutinefunction(async_form) or inspect.isasyncgenfunction(async_form):
-                names = f"{cls.__name__}.{averb} and .{averb[1:]}"
-                async_parameters, blocking_parameters = (
-                    inspect.signature(async_form).parameters,
-                    inspect.signature(blocking_form).parameters,
-                )
-                assert list(async_parameters.values()) == list(blocking_parameters.values()), names
-                assert not inspect.iscoroutinefunction(blocking_form), names
-                assert not inspect.isasyncgenfunction(blocking_form), names
+    for name in _modules():
+        module = importlib.import_module(name)
+        for cls in [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == name]:
+            _check_forms(cls)
+
+
+def _check_forms(cls: type) -> None:
+    for averb in dir(cls):
+        if not averb.startswith("a"):
+            continue
+        async_form, blocking_form = getattr(cls, averb, None), getattr(cls, averb[1:], None)
+        if blocking_form is None or not callable(blocking_form):
+            continue
+        if inspect.iscoroutinefunction(async_form) or inspect.isasyncgenfunction(async_form):
+            names = f"{cls.__name__}.{averb} and .{averb[1:]}"
+            async_parameters, blocking_parameters = (
+                inspect.signature(async_form).parameters,
+                inspect.signature(blocking_form).parameters,
+            )
+            assert list(async_parameters.values()) == list(blocking_parameters.values()), names
+            assert not inspect.iscoroutinefunction(blocking_form), names
+            assert not inspect.isasyncgenfunction(blocking_form), names
 
 
 @pytest.mark.parametrize("name", sorted(set(BLOCKING_FORMS) & set(getattr(super_advanced_agents, "__all__", []))))

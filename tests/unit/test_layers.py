@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,13 @@ def room_of(path: Path) -> str:
     return "" if parts[1] == "__init__" else parts[1]
 
 
-def imported(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def imported(path: Path) -> list[tuple[str, str]]:
     """(module, name) of every import of this project's code, wherever in the file it stands."""
+    return list(_imports_in(path))
+
+
+def _imports_in(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -117,9 +123,14 @@ def _id(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_id)
-def test_a_module_imports_only_from_what_stands_before_it(path: Path) -> None:
-    """Within its own room, or from an earlier layer; never a sibling, never `testing`, never the package's own face."""
+def test_modules_import_only_from_what_stands_before_them() -> None:
+    """Within their own room, or from an earlier layer; never a sibling, `testing`, or the package's own face."""
+    for path in MODULES:
+        check_imports(path)
+
+
+def check_imports(path: Path) -> None:
+    """Assert that a module imports only what it may."""
     own = room_of(path)
     for module, name in imported(path):
         target = room_imported(module, name)
@@ -192,33 +203,32 @@ def test_the_command_line_stands_on_tenancy_not_on_the_server() -> None:
         assert not [node.module for node in at_once if room_imported(node.module or "", "") == "server"], _id(path)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_id)
-def test_private_names_stay_in_their_room(path: Path) -> None:
+def test_private_names_stay_in_their_room() -> None:
     """No module imports a name or a module of another room that begins with an underscore (`_runtime` is a room)."""
-    own = room_of(path)
-    for module, name in imported(path):
-        if room_imported(module, name) == own:
-            continue
-        below = [part for part in [*module.split(".")[1:], name] if part.startswith("_") and part != "_runtime"]
-        assert not below, f"{_id(path)} imports the private {'.'.join([module, name])}"
+    for path in MODULES:
+        for module, name in imported(path):
+            if room_imported(module, name) == room_of(path):
+                continue
+            below = [part for part in [*module.split(".")[1:], name] if part.startswith("_") and part != "_runtime"]
+            assert not below, f"{_id(path)} imports the private {'.'.join([module, name])}"
 
 
-@pytest.mark.parametrize("path", ROOMS, ids=_id)
-def test_an_init_file_only_re_exports(path: Path) -> None:
+def test_init_files_only_re_export() -> None:
     """A docstring, imports and `__all__`; code lives in modules with names."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{_id(path)} has no docstring"
-    for node in tree.body[1:]:
-        is_all = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
-        assert is_all or isinstance(node, (ast.Import, ast.ImportFrom)), f"{_id(path)}:{node.lineno} is neither"
+    for path in ROOMS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), f"{_id(path)} has no docstring"
+        for node in tree.body[1:]:
+            is_all = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
+            assert is_all or isinstance(node, (ast.Import, ast.ImportFrom)), f"{_id(path)}:{node.lineno} is neither"
 
 
-@pytest.mark.parametrize("path", ROOMS, ids=_id)
-def test_an_init_file_exports_what_it_imports(path: Path) -> None:
+def test_init_files_export_what_they_import() -> None:
     """`__all__` lists exactly the imported names."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    listed = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
-    assert sorted(_imported_names(tree.body)) == sorted(listed[0] if listed else [])
+    for path in ROOMS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        listed = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
+        assert sorted(_imported_names(tree.body)) == sorted(listed[0] if listed else []), _id(path)
 
 
 def test_the_packages_own_face_re_exports_on_first_use() -> None:
@@ -279,4 +289,4 @@ def test_a_planted_fault_is_found(
     path.write_text(source, encoding="utf-8")
     monkeypatch.setitem(globals(), "SOURCE", tmp_path)
     with pytest.raises(AssertionError):
-        test_a_module_imports_only_from_what_stands_before_it(path)
+        check_imports(path)
