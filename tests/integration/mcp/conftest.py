@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -97,7 +98,7 @@ def upstream(_upstream):
 
 @dataclass
 class KeyedServer:
-    """A running server and its keys: of the administrator, of another tenant, of one scope each, and to talk only."""
+    """A running server and its keys: of the administrator, of another tenant, of one scope each, to talk only, and of another administrator."""
 
     url: str
     mcp: str
@@ -106,6 +107,7 @@ class KeyedServer:
     reader: str
     writer: str
     talker: str
+    author: str
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +125,38 @@ def keyed_server(_upstream, new_machine, tmp_path_factory):
         reader = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:read")["key"]
         writer = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:write")["key"]
         talker = machine.json("keys", "create", "--tenant", "default", *all_scopes[::2])["key"]
-        yield KeyedServer(
-            client.startup_info["url"], client.startup_info["mcp"], machine.key, other, reader, writer, talker
-        )
+        author = machine.json("keys", "create", "--tenant", "default", "--scope", "admin")["key"]
+        keys = (machine.key, other, reader, writer, talker, author)
+        yield KeyedServer(client.startup_info["url"], client.startup_info["mcp"], *keys)
+
+
+@pytest.fixture
+def openai_key(keyed_server):
+    """Return the administrator's key, for the clients of OpenAI; a module may use another one."""
+    return keyed_server.admin
+
+
+@pytest.fixture
+def client(keyed_server, openai_key):
+    """Yield OpenAI's client."""
+    with openai.OpenAI(base_url=f"{keyed_server.url}/v1", api_key=openai_key, max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def aclient(keyed_server, openai_key):
+    """Yield OpenAI's asynchronous client."""
+    async with openai.AsyncOpenAI(
+        base_url=f"{keyed_server.url}/v1", api_key=openai_key, max_retries=0, timeout=60
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def remember(client):
+    """Return a function that adds memories to an agent, through the client's own connection."""
+
+    def remember(agent, *texts):
+        client.post(f"/agents/{agent}/memories", cast_to=object, body={"memories": [{"text": text} for text in texts]})
+
+    return remember
