@@ -210,6 +210,18 @@ class JobBackend(Resource):
         """
 
     @abstractmethod
+    async def asubmit_part(self, job: ClaimedJob, part: NewJob) -> JobInfo | None:
+        """Store a part of a running job, and return it as it is stored; None if that is to end.
+
+        The id of a part is `part_id` of that of its job, so that cancelling the job cancels its parts. None means that
+        the job is no longer this worker's, or is being cancelled.
+        """
+
+    @abstractmethod
+    async def aclaim_part(self, job: ClaimedJob) -> ClaimedJob | None:
+        """Take a waiting part of a running job, beyond limits of queues; None if there is none."""
+
+    @abstractmethod
     async def asave_step(self, job: ClaimedJob, name: str, result: bytes) -> bool:
         """Store a finished step's result; return False where the job is no longer this worker's."""
 
@@ -247,6 +259,11 @@ class JobBackend(Resource):
 
         Returns at once if that is no longer `seen`, the number that the caller got before it looked for work.
         """
+
+
+def part_id(job_id: str, number: int) -> str:
+    """Return the id of a part of a job; no caller can choose such an id."""
+    return f"{job_id}.{number:05}"
 
 
 def result_of(data: bytes | None) -> JSONValue:

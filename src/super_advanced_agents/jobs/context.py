@@ -15,6 +15,7 @@ import orjson
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError, JobError
 from super_advanced_agents.jobs.backend import ClaimedJob
+from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.runtime import Runtime
@@ -47,6 +48,7 @@ class JobContext:
         principal: the caller that submitted it: its tenant and scopes.
         records: stores steps and progress.
         runtime: the store and models of the process; None where a worker has none.
+        parts: submits parts of the job, which any worker takes; None where it can have none.
 
     Attributes:
         job_id: the identifier of the job.
@@ -55,7 +57,13 @@ class JobContext:
     """
 
     def __init__(
-        self, job: ClaimedJob, principal: Principal, records: SupportsRecords, *, runtime: Runtime | None = None
+        self,
+        job: ClaimedJob,
+        principal: Principal,
+        records: SupportsRecords,
+        *,
+        runtime: Runtime | None = None,
+        parts: JobParts | None = None,
     ) -> None:
         self.job_id = job.id
         self.principal = principal
@@ -64,6 +72,7 @@ class JobContext:
         self._step_bytes = sum(map(len, self._steps.values()))
         self._records = records
         self._runtime = runtime
+        self._parts = parts
         self._progress = Progress()
         self._reported_at = -_REPORT_INTERVAL_S
 
@@ -78,6 +87,13 @@ class JobContext:
         if self._runtime is None:
             raise JobError("this worker has no store", hint="run the job in `saa serve` or `saa worker`")
         return self._runtime
+
+    @property
+    def parts(self) -> JobParts:
+        """The parts of the job, which any worker takes."""
+        if self._parts is None:
+            raise JobError("this job can have no parts", hint="run it by a worker")
+        return self._parts
 
     @property
     def workspace(self) -> Workspace:
@@ -124,6 +140,10 @@ class JobContext:
         self._steps[name] = data
         self._step_bytes += len(data)
         return result
+
+    def has_finished(self, name: str) -> bool:
+        """Return whether the result of a step is stored."""
+        return name in self._steps
 
     async def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Report the units of work done so far; at most two reports a second are stored.

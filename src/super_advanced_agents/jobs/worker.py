@@ -25,6 +25,7 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, encoded
 from super_advanced_agents.jobs.kinds import JobKinds
+from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger
@@ -98,7 +99,7 @@ class Worker:
         self._runtime = runtime
         self._limiter = limiter
         self._id = new_uids(1)[0]
-        self._running: dict[str, tuple[ClaimedJob, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[ClaimedJob, asyncio.Task[Any]]] = {}
         self._cancelled: set[str] = set()
         self._scheduler = Scheduler(backend, kinds, options.limits)
         self._beat_at = self._swept_at = float("-inf")
@@ -210,6 +211,15 @@ class Worker:
             self._running.pop(job.id, None)
             self._cancelled.discard(job.id)
 
+    async def _run_part(self, job: ClaimedJob) -> None:
+        # Runs in a task of its job. Where that ends before it, others take the part.
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[job.id] = (job, task)
+        await self._run(job)
+        with suppress(SuperAdvancedAgentsError):
+            await self._backend.afinish(job, Outcome(state=JobState.QUEUED, counts=False))
+
     async def _report(self, job: ClaimedJob, outcome: Outcome) -> None:
         # Repeated while the database is away: what was done must not be done again.
         pause_s = 0.1
@@ -231,7 +241,8 @@ class Worker:
             scopes=frozenset(Access(scope) for scope in job.scopes),
             key_id="jobs",
         )
-        context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime)
+        parts = JobParts(self._backend, job, self._run_part)
+        context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime, parts=parts)
         kind = self._kinds[job.kind]
         timeout = asyncio.timeout(kind.timeout_s)
         allowance = None if self._limiter is None else _Allowance(self._limiter)

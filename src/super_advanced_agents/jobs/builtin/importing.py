@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.jobs.builtin.copies import files_of
+from super_advanced_agents.jobs.builtin.shards import (
+    agent_of,
+    apply_plan,
+    ignore,
+    import_in_shards,
+    result_of,
+)
 from super_advanced_agents.jobs.builtin.upkeep import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.tenancy.context import Access
-from super_advanced_agents.tenancy.importing.summary import RejectedLine, Summary
+from super_advanced_agents.tenancy.importing.summary import Summary
 from super_advanced_agents.types import JSONValue
 
 if TYPE_CHECKING:
-    from super_advanced_agents.tenancy.importing.planning import Planning
+    from super_advanced_agents.tenancy.importing.plan import Plan
+    from super_advanced_agents.tenancy.importing.shards import Shards
 
-_SHOWN = 20
+_MAX_SHARD_SIZE = 100_000
+_KNOWN = Path("cache", ".imported-files")
 
 
 @job(queue=BULK, timeout_s=7 * 86_400.0, key="path")
@@ -35,6 +45,7 @@ async def import_files(
     memory_type: str = "document",
     file_format: str | None = None,
     sync: bool = False,
+    shard_size: int = 0,
 ) -> dict[str, JSONValue]:
     """Make an agent's memories follow a file or folder below the tenant's folder in `files_dir`.
 
@@ -48,88 +59,87 @@ async def import_files(
         memory_type: the label of memories from documents.
         file_format: the format of all files; the content of each tells when None.
         sync: also delete the memories of files and entries that are gone.
+        shard_size: the memories that a worker stores at a time, up to 100,000, to share the import between all
+            workers, which need the same `files_dir`; 0 to store everything in this job.
     """
+    if not 0 <= shard_size <= _MAX_SHARD_SIZE:
+        raise InvalidInputError(f"shard_size must be from 0 to {_MAX_SHARD_SIZE}", field="shard_size")
     for access in (Access.WRITE, Access.READ):
         context.require(access)
     folder = files_of(context.runtime, context.tenant)
     place = await in_thread(lambda: _below(folder, path), name="find files")
-    workspace = context.workspace
-    target = workspace.default_agent if agent is None else workspace.agent(agent)
+    target = agent_of(context, agent)
+    options = _Options(place, memory_type, file_format, sync, context.runtime.settings.data_dir / _KNOWN)
+    if shard_size:
+        return await import_in_shards(context, agent, folder, partial(_plan_shards, options, target, shard_size))
     summary, ended = Summary(), threading.Event()
-    known = context.runtime.settings.data_dir / "cache" / ".imported-files"
-
-    def run(report: Callable[[int, int | None], None]) -> None:
-        # Here, as an idle server has no use for the parsers of files: 3 MB.
-        from super_advanced_agents.formats import FORMAT_NAMES
-        from super_advanced_agents.tenancy.importing.files import Inputs
-        from super_advanced_agents.tenancy.importing.locations import Locations
-        from super_advanced_agents.tenancy.importing.planning import Planning
-
-        if file_format is not None and file_format not in FORMAT_NAMES:
-            raise InvalidInputError(
-                f"there is no format {file_format[:64]!r}",
-                field="file_format",
-                hint=f"use one of {', '.join(FORMAT_NAMES)}",
-            )
-        with ExitStack() as stack:
-            planning = Planning(
-                inputs=Inputs([place], stack),
-                locations=Locations(known),
-                memory_type=memory_type,
-                forced=file_format,
-                sync=sync,
-                summary=summary,
-                on_rejected=_ignore,
-            )
-            _import(planning, target, report, ended)
-
     try:
         async with context.reporting("imports memories") as report:
-            await in_thread(partial(run, report), name="import files")
+            await in_thread(lambda: _import(options, target, summary, report, ended), name="import files")
     finally:
         ended.set()
-    return {
-        "stored": summary.stored,
-        "replaced": summary.replaced,
-        "known": summary.known,
-        "deleted": summary.deleted,
-        "kept": summary.kept,
-        "files": summary.files,
-        "failed": summary.failed,
-        "rejected": [
-            f"{line.location.source.removeprefix(str(folder))}:{line.location.line}: {line.reason}"
-            for line in summary.rejected_lines[:_SHOWN]
-        ],
-        "passed_over": dict(summary.passed_over),
-    }
+    return result_of(summary, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    place: Path
+    memory_type: str
+    file_format: str | None
+    sync: bool
+    known: Path
+
+
+@contextmanager
+def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iterator[Plan]:
+    # Imported here, as an idle server has no use for the parsers of files: 3 MB.
+    from super_advanced_agents.formats import FORMAT_NAMES, UNDERSTOOD
+    from super_advanced_agents.tenancy.importing.files import Inputs
+    from super_advanced_agents.tenancy.importing.locations import Locations
+    from super_advanced_agents.tenancy.importing.planning import Planning
+
+    if options.file_format is not None and options.file_format not in FORMAT_NAMES:
+        raise InvalidInputError(
+            f"there is no format {options.file_format[:64]!r}",
+            field="file_format",
+            hint=f"use one of {', '.join(FORMAT_NAMES)}",
+        )
+    with ExitStack() as stack:
+        planning = Planning(
+            inputs=Inputs([options.place], stack),
+            locations=Locations(options.known),
+            memory_type=options.memory_type,
+            forced=options.file_format,
+            sync=options.sync,
+            summary=summary,
+            on_rejected=ignore,
+        )
+        summary.passed_over = planning.inputs.passed_over
+        files = list(planning.inputs.find())
+        if not files and not options.sync:
+            raise InvalidInputError("there are no files to import", field="path", hint=f"understood are {UNDERSTOOD}")
+        with closing(planning.plan(files, target)) as plan:
+            planning.locations.save()
+            yield plan
 
 
 def _import(
-    planning: Planning, target: AsyncLLMAgent, report: Callable[[int, int | None], None], ended: threading.Event
+    options: _Options,
+    target: AsyncLLMAgent,
+    summary: Summary,
+    report: Callable[[int, int | None], None],
+    ended: threading.Event,
 ) -> None:
-    from super_advanced_agents.formats import UNDERSTOOD
-    from super_advanced_agents.tenancy.importing.applying import Applier
-
-    planning.summary.passed_over = planning.inputs.passed_over
-    files = list(planning.inputs.find())
-    if not files and not planning.sync:
-        raise InvalidInputError("there are no files to import", field="path", hint=f"understood are {UNDERSTOOD}")
-    with closing(planning.plan(files, target)) as plan:
-        planning.locations.save()
-        done = 0
-
-        def on_stored(count: int) -> None:
-            nonlocal done
-            done += count
-            report(done, plan.to_store)
-            if ended.is_set():
-                raise ResourceClosedError("the import was stopped", hint="start it again: it stores the rest")
-
-        Applier(target, summary=planning.summary, on_stored=on_stored, on_rejected=_ignore).apply(plan)
+    with _planned(options, target, summary) as plan:
+        apply_plan(plan, target, summary, report, ended)
 
 
-def _ignore(rejected: RejectedLine) -> None:
-    del rejected  # the summary keeps the first ones
+def _plan_shards(options: _Options, target: AsyncLLMAgent, size: int, shards_folder: Path) -> tuple[Summary, Shards]:
+    from super_advanced_agents.tenancy.importing.shards import write_shards
+
+    summary = Summary()
+    with _planned(options, target, summary) as plan:
+        return summary, write_shards(plan, shards_folder, size)
 
 
 def _below(folder: Path, path: str) -> Path:

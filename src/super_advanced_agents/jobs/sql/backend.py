@@ -148,6 +148,14 @@ class SQLJobBackend(JobBackend):
     ) -> list[ClaimedJob]:
         return await self._write(lambda db: work.claim(db, worker, free, kinds, limits, now=self._clock.now()))
 
+    async def asubmit_part(self, job: ClaimedJob, part: NewJob) -> JobInfo | None:
+        stored = await self._write(lambda db: work.submit_part(db, job, part, self._clock.now()))
+        self._wake()
+        return stored
+
+    async def aclaim_part(self, job: ClaimedJob) -> ClaimedJob | None:
+        return await self._write(lambda db: work.claim_part(db, job, self._clock.now()))
+
     async def asave_step(self, job: ClaimedJob, name: str, result: bytes) -> bool:
         return await self._write(lambda db: work.save_step(db, job, name, result))
 

@@ -13,6 +13,15 @@ from super_advanced_agents.types import JobInfo, JobState
 _RETRY_AFTER_S = 5.0
 
 
+PARTS = "substr(id, 1, ?) = ?"
+"""The condition for parts of a job, with the parameters `parts_of`."""
+
+
+def parts_of(job_id: str) -> tuple[int, str]:
+    """Return the parameters of `PARTS`."""
+    return len(job_id) + 1, f"{job_id}."
+
+
 def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: float) -> list[JobInfo]:
     """Store jobs that are not stored yet, all or none, and return them as they are stored."""
     if limits is not None:
@@ -79,13 +88,15 @@ def list_jobs(
 
 
 def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
-    """Cancel a job that waits, or mark one that runs."""
-    db.execute(
-        "UPDATE jobs SET state = 'cancelled', changed_at = ?, finished_at = ? WHERE id = ? AND tenant = ?"
-        " AND state = 'queued'",
-        (now, now, job_id, tenant),
-    )
-    db.execute("UPDATE jobs SET cancelling = 1 WHERE id = ? AND tenant = ? AND state = 'running'", (job_id, tenant))
+    """Cancel a job that waits, or mark one that runs, with its parts."""
+    for which, parameters in (("id = ?", (job_id,)), (PARTS, parts_of(job_id))):
+        db.execute(
+            "UPDATE jobs SET state = 'cancelled', changed_at = ?, finished_at = ? WHERE tenant = ?"  # noqa: S608
+            f" AND state = 'queued' AND {which}",
+            (now, now, tenant, *parameters),
+        )
+        running = f"UPDATE jobs SET cancelling = 1 WHERE tenant = ? AND state = 'running' AND {which}"  # noqa: S608
+        db.execute(running, (tenant, *parameters))
     return get(db, tenant, job_id, now)
 
 

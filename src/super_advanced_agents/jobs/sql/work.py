@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, Outcome
+from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
+from super_advanced_agents.jobs.sql import calls
 from super_advanced_agents.jobs.sql.database import Database, marks
-from super_advanced_agents.types import JobState
+from super_advanced_agents.types import JobInfo, JobState
 
 MAX_LOSSES = 10
 """The workers that may end in one step of a job before it is given up."""
@@ -100,6 +101,25 @@ def _take(db: Database, worker: str, job_id: str, now: float) -> ClaimedJob:
 
 
 _MINE = "id = ? AND claim = ? AND state = 'running'"
+
+
+def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobInfo | None:
+    """Store a part of a job that goes on, and return it as it is stored."""
+    if not db.execute(f"SELECT 1 FROM jobs WHERE {_MINE} AND cancelling = 0", (job.id, job.claim)):  # noqa: S608
+        return None
+    calls.insert(db, part, now)
+    return calls.get(db, part.tenant, part.id, now)
+
+
+def claim_part(db: Database, job: ClaimedJob, now: float) -> ClaimedJob | None:
+    """Take a part of a job that is due, if the job is still this worker's."""
+    mine = db.execute(f"SELECT worker FROM jobs WHERE {_MINE} AND cancelling = 0", (job.id, job.claim))  # noqa: S608
+    waiting = mine and db.execute(
+        f"SELECT id FROM jobs WHERE tenant = ? AND state = 'queued' AND {calls.PARTS}"  # noqa: S608
+        " AND (due_at <= ? OR changed_at > ?) ORDER BY id LIMIT 1",
+        (job.tenant, *calls.parts_of(job.id), now, now),
+    )
+    return _take(db, mine[0][0], waiting[0][0], now) if waiting else None
 
 
 def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:

@@ -9,7 +9,7 @@ from itertools import groupby
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.tenancy.importing.memories import digest_of
-from super_advanced_agents.tenancy.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
+from super_advanced_agents.tenancy.importing.plan import Delete, Order, Plan, Relocate, Reorder, Step, Store
 from super_advanced_agents.tenancy.importing.stored import StoredFiles
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.tenancy.importing.target import Target, scan_all
@@ -62,6 +62,8 @@ class Applier:
                 for step in steps:
                     if isinstance(step, Reorder):
                         self._reorder(step)
+                    elif isinstance(step, Order):
+                        self._target.relocate_memories(order=step.uids)
 
     def _store(self, steps: list[Store]) -> None:
         summary = self._summary

@@ -60,9 +60,38 @@ class Reorder:
     session: str
 
 
-Step: TypeAlias = Store | Relocate | Delete | Reorder
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Bring turns of one session, which shards stored side by side, into this order.
 
-_STEPS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Store, Relocate, Delete, Reorder)}
+    Attributes:
+        uids: the turns.
+    """
+
+    uids: list[str]
+
+
+Step: TypeAlias = Store | Relocate | Delete | Reorder | Order
+
+_STEPS: dict[str, type[Any]] = {cls.__name__: cls for cls in (Store, Relocate, Delete, Reorder, Order)}
+
+
+def encoded_step(step: Step) -> bytes:
+    """Return a step as a line of JSON."""
+    return json.dumps([type(step).__name__, asdict(step)], separators=(",", ":")).encode() + b"\n"
+
+
+def decoded_step(line: bytes) -> Step:
+    """Return the step of a line of JSON."""
+    kind, value = json.loads(line)
+    return _step(kind, value)
+
+
+def _step(kind: str, value: dict[str, Any]) -> Step:
+    if kind == "Store":
+        value["memory"] = Memory(**value["memory"])
+    step: Step = _STEPS[kind](**value)
+    return step
 
 
 class Spool:
@@ -104,9 +133,7 @@ class Plan:
 
     def __iter__(self) -> Iterator[Step]:
         for kind, value in self._spool:
-            if kind == "Store":
-                value["memory"] = Memory(**value["memory"])
-            yield _STEPS[kind](**value)
+            yield _step(kind, value)
 
     def close(self) -> None:
         """Remove the plan from the disk."""
