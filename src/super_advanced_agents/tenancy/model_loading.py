@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from super_advanced_agents.embeddings import EmbeddingPipeline
+from super_advanced_agents.embeddings import EmbeddingEngine, EmbeddingPipeline
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, default_models_dir, ensure
 from super_advanced_agents.tenancy.settings import Settings
@@ -22,12 +22,24 @@ def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> Embe
     """
     return EmbeddingPipeline(
         settings.embedding_model,
+        engine=None if settings.embedding_dask is None else _dask_engine(settings, settings.embedding_dask),
         precision=settings.embedding_precision,
         base_url=settings.embedding_base_url,
         api_key=_reveal(settings.embedding_api_key),
         models_dir=settings.models_dir,
         dim=settings.embedding_dim,
         cache_path=cache,
+    )
+
+
+def _dask_engine(settings: Settings, scheduler: str) -> EmbeddingEngine:
+    from super_advanced_agents.embeddings.dask import DaskEngine
+
+    return DaskEngine(
+        settings.embedding_model,
+        scheduler,
+        precision=settings.embedding_precision,
+        models_dir=settings.models_dir,
     )
 
 
@@ -42,7 +54,7 @@ def fetch_models(settings: Settings, *, embedding: bool = False, generation: boo
         generation: download the language model.
     """
     for is_requested, name, url in (
-        (embedding, settings.embedding_model, settings.embedding_base_url),
+        (embedding, settings.embedding_model, settings.embedding_base_url or settings.embedding_dask),
         (generation, settings.generation_model, settings.generation_base_url),
     ):
         if is_requested and url is None and name in MODELS:
@@ -56,7 +68,7 @@ def check_models_dir(settings: Settings) -> None:
         ConfigurationError: `models_dir` is not set, and the user has no home folder.
     """
     models = (
-        (settings.embedding_model, settings.embedding_base_url),
+        (settings.embedding_model, settings.embedding_base_url or settings.embedding_dask),
         (settings.generation_model, settings.generation_base_url),
     )
     if settings.models_dir is None and any(url is None and name in MODELS for name, url in models):

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
             (docs/scaling.md); None to embed in this process.
         embedding_api_key: the API key of that server; of several, one for all or one for each.
         embedding_dim: the dimension of that server's vectors; requested from the server when None.
+        embedding_dask: the address of a Dask scheduler, such as `tls://host:8786`, on whose workers `embedding_model`
+            runs (docs/scaling.md), with the extra `dask`; None to embed in this process.
         generation_model: a model of the registry, a .gguf file, or the model's name at `generation_base_url`.
         generation_base_url: the URL or URLs of servers for generation, likewise; None to generate in this process.
         generation_api_key: the API key of that server; of several, one for all or one for each.
@@ -161,6 +163,7 @@ class Settings(BaseSettings):
     embedding_base_url: OptionalList = None
     embedding_api_key: OptionalSecrets = None
     embedding_dim: int | None = Field(default=None, ge=1, le=LIMITS.dim)
+    embedding_dask: str | None = None
 
     generation_model: str = DEFAULT_GENERATION_MODEL
     generation_base_url: OptionalList = None
@@ -242,6 +245,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_agent(cls, agent: str) -> str:
         return checked_agent_name(agent, "agent")
+
+    @field_validator("embedding_dask")
+    @classmethod
+    def _check_dask(cls, scheduler: str | None, info: ValidationInfo) -> str | None:
+        if scheduler is not None and info.data.get("embedding_base_url"):
+            raise ValueError("it and embedding_base_url exclude each other: choose one")
+        return scheduler
 
     @field_validator("jwt_jwks_url")
     @classmethod

@@ -1,0 +1,164 @@
+"""Embedding on a Dask cluster of two worker processes, over this machine's loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.embeddings import EmbeddingPipeline
+from super_advanced_agents.embeddings.dask import DaskEngine, embed_on_worker
+from super_advanced_agents.errors import ConfigurationError, EmbeddingError, ModelNotFoundError
+from super_advanced_agents.tenancy.model_loading import embedding_pipeline
+from super_advanced_agents.tenancy.settings import Settings
+
+_ROOT = Path(__file__).resolve().parent.parent.parent.parent
+_MODEL = "all-MiniLM-L6-v2"
+_TEXTS = [f"The fact number {n} is about {'cats ' * (n % 7)}and {n * n} dogs." for n in range(600)]
+
+
+class Cluster:
+    """A cluster in a process of its own, whose workers are processes, too."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        found: dict[str, Any] = json.loads(process.stdout.readline())
+        self.address: str = found["address"]
+        self.pids: list[int] = found["pids"]
+
+    def loaded(self) -> list[int]:
+        """Return how many models each worker has loaded."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("loaded\n")
+        self.process.stdin.flush()
+        found: list[int] = json.loads(self.process.stdout.readline())
+        return found
+
+
+@contextmanager
+def _running(n: int) -> Iterator[Cluster]:
+    command = [sys.executable, "-m", "tests.unit.embeddings.dask_cluster", str(n)]
+    process = subprocess.Popen(
+        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield Cluster(process)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Yield a cluster that the tests of a module share."""
+    with _running(2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def vectors(embedder: EmbeddingPipeline) -> Any:
+    """Return the vectors of the texts, computed in this process."""
+    return embedder.embed_batch(_TEXTS)
+
+
+def _pipeline(address: str, *, timeout_s: float = 60.0) -> EmbeddingPipeline:
+    return EmbeddingPipeline(engine=DaskEngine(_MODEL, address, timeout_s=timeout_s), cache_entries=0)
+
+
+def test_vectors_of_two_workers_are_those_of_this_process(
+    cluster: Cluster, embedder: EmbeddingPipeline, vectors: Any
+) -> None:
+    """Each worker loads the model once; the model's id is the same, so that a store takes both."""
+    with _pipeline(cluster.address) as pipeline:
+        assert (pipeline.model_id, pipeline.dim) == (embedder.model_id, embedder.dim)
+        np.testing.assert_allclose(pipeline.embed_batch(_TEXTS), vectors, atol=1e-5)
+        np.testing.assert_allclose(pipeline.embed(_TEXTS[3]), vectors[3], atol=1e-5)
+    assert cluster.loaded() == [1, 1]
+
+
+def test_worker_that_is_killed_loses_no_text(cluster: Cluster, vectors: Any) -> None:
+    """Its batches run on the other one, and on the one that takes its place."""
+    with _pipeline(cluster.address) as pipeline:
+        results: list[Any] = []
+        thread = threading.Thread(target=lambda: results.append(pipeline.embed_batch(_TEXTS)))
+        thread.start()
+        while not pipeline.stats()["texts"]:
+            assert thread.is_alive()
+            time.sleep(0.001)
+        assert pipeline.stats()["texts"] < len(_TEXTS)
+        os.kill(cluster.pids[0], signal.SIGKILL)
+        thread.join()
+    [result] = results
+    np.testing.assert_allclose(result, vectors, atol=1e-5)
+
+
+def test_scheduler_that_is_gone_is_an_error_within_the_time_limit() -> None:
+    """Also for batches that were being computed, and for a cluster that was never there."""
+    with _running(1) as found, _pipeline(found.address, timeout_s=2) as pipeline:
+        with _pipeline(found.address) as patient:
+            patient.embed("ready")
+        errors: list[BaseException] = []
+
+        def embed() -> None:
+            try:
+                pipeline.embed_batch(_TEXTS * 20)
+            except EmbeddingError as exc:
+                errors.append(exc)
+
+        thread = threading.Thread(target=embed)
+        thread.start()
+        while pipeline.stats()["texts"] < 2:
+            assert thread.is_alive()
+            time.sleep(0.001)
+        found.process.kill()
+        thread.join()
+        with pytest.raises(EmbeddingError, match="cannot be reached") as caught:
+            pipeline.embed("gone")
+        assert caught.value.retryable
+        assert len(errors) == 1
+
+
+def test_worker_without_the_model_is_told_by_its_error(cluster: Cluster, tmp_path: Path) -> None:
+    """The errors of workers keep their class; texts stand in none of them."""
+    engine = DaskEngine(tmp_path / "none", cluster.address)
+    with EmbeddingPipeline(engine=engine) as pipeline, pytest.raises(ModelNotFoundError, match="has no"):
+        pipeline.embed("a secret text")
+    assert embed_on_worker(None, ["a secret text"]) == {"error": "EmbeddingError", "message": "TypeError"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["", "scheduler:8786", "http://scheduler:8786", "tcp://me:secret@scheduler:8786"])
+def test_address_that_is_none_is_refused_without_being_shown(address: str) -> None:
+    """It might hold a password."""
+    with pytest.raises(ConfigurationError, match="tls://host:8786") as caught:
+        DaskEngine(_MODEL, address)
+    assert "secret" not in str(caught.value)
+
+
+def test_setting_selects_the_cluster(tmp_path: Path) -> None:
+    """It and the address of a server exclude each other."""
+    settings = Settings.load(data_dir=tmp_path, embedding_dask="tls://scheduler:8786")
+    with embedding_pipeline(settings) as pipeline:
+        assert isinstance(pipeline._engine, DaskEngine)
+    with pytest.raises(ConfigurationError, match="embedding_dask"):
+        Settings.load(data_dir=tmp_path, embedding_dask="tls://scheduler:8786", embedding_base_url="http://a/v1")
+
+
+def test_package_does_not_import_dask() -> None:
+    """Neither by itself nor with the settings and the pipeline."""
+    modules = "super_advanced_agents.embeddings.dask, super_advanced_agents.tenancy.runtime"
+    code = f"import sys, {modules}; sys.exit(bool({{'distributed', 'dask'}} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
