@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from super_advanced_agents._runtime.loop_thread import LoopThread, acquire_loop, release_loop
+from super_advanced_agents._runtime.concurrency.loop_thread import LoopThread, acquire_loop, release_loop
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.errors import (

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ResourceClosedError
@@ -98,22 +98,21 @@ async def import_in_shards(
             "last": shards.last.digest,
         }
 
-    async def take(name: str, digest: str, note: str) -> bool:
-        await _apply(context, shards_folder / name, digest, target, note)
-        return True
+    async def take(name: str, digest: str, note: str) -> int:
+        return (await _apply(context, shards_folder / name, digest, target, note)).deleted
 
     planned: dict[str, Any] = await context.step("plan", plan_once)
     # A step, as a second time would delete what the shards have stored.
-    await context.step("first", take, FIRST, planned["first"], "deletes memories")
+    deleted = await context.step("first", take, FIRST, planned["first"], "deletes memories")
     arguments = [
         {"parent": context.job_id, "number": number, "digest": digest, "agent": agent}
         for number, (_, digest) in enumerate(planned["parts"])
     ]
     units = [memories for memories, _ in planned["parts"]]
     results = await run_parts(context, import_shard, arguments, units, note="imports memories in shards")
-    await context.step("last", take, LAST, planned["last"], "moves and deletes memories")
+    deleted += await context.step("last", take, LAST, planned["last"], "moves and deletes memories")
     await in_thread(lambda: shutil.rmtree(shards_folder, ignore_errors=True), name="delete shards")
-    whole = planned["summary"]
+    whole = {**planned["summary"], "deleted": deleted}
     stored: list[dict[str, Any]] = [result for result in results if isinstance(result, dict)]
     for name in ("stored", "replaced", "failed"):
         whole[name] += sum(shard[name] for shard in stored)

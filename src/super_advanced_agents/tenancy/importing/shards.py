@@ -11,7 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error, open_private, private_folder, sha256_of
+from super_advanced_agents._runtime.disk.files import (
+    fsync_folder,
+    map_os_error,
+    open_private,
+    private_folder,
+    sha256_of,
+)
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError
 from super_advanced_agents.tenancy.importing.plan import Delete, Order, Plan, Step, Store, decoded_step, encoded_step
 
