@@ -124,11 +124,12 @@ def test_closing_saves_no_index_once_its_time_is_over(
 def test_closing_a_store_ends_the_closing_of_idle_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the index that is being saved, not for all that are too many."""
     closed: list[Keywords] = []
-    ending = threading.Event()
+    begun, ending = threading.Event(), threading.Event()
     close = Keywords.close_if_idle
 
     def slow_close(keywords: Keywords) -> None:
         closed.append(keywords)
+        begun.set()
         assert ending.wait(60)
         close(keywords)
 
@@ -151,4 +152,5 @@ def test_closing_a_store_ends_the_closing_of_idle_indexes(tmp_path: Path, monkey
         monkeypatch.setattr(keyword_tenants, "MAX_BYTES", 1)
         monkeypatch.setattr(keyword_tenants, "MAX_EXCESS", 2**40)  # so that no search waits
         _answers(tenant_view(store, "t0"))
+        assert begun.wait(60)
     assert len(closed) == 1
