@@ -98,7 +98,7 @@ def upstream(_upstream):
 
 @dataclass
 class KeyedServer:
-    """A running server and its keys: of the administrator, of another tenant, of one scope each, to talk only, and of another administrator."""
+    """A running server and its keys: of two administrators, of another tenant, of one scope each, and to talk only."""
 
     url: str
     mcp: str
