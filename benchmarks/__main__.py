@@ -37,10 +37,11 @@ from super_advanced_agents.models import pull
 
 
 def _engines(bench: Bench) -> Iterator[Row]:
-    from benchmarks import postgres, replicas  # they need the extra postgres and servers
+    from benchmarks import milvus, postgres, replicas  # they need the extras postgres and milvus, and servers
 
     yield from postgres.rows(bench)
     yield from replicas.rows(bench)
+    yield from milvus.rows(bench)
 
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {

@@ -45,6 +45,17 @@ def stop_own_server(url: str) -> None:
         time.sleep(0.05)
 
 
+def kill_own_server(url: str) -> None:
+    """Kill a server of `own_server` with SIGKILL, and return once it was started again over its data."""
+    [folder] = [folder for folder, known in _urls.items() if known == url]
+    (folder / "kill").touch()
+    deadline = time.monotonic() + _READY_S
+    while (folder / "kill").exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the Milvus server in {folder} did not start again")
+        time.sleep(0.02)
+
+
 def _server(folder: Path, *options: str) -> str:
     if not _PYTHON.exists():
         raise RuntimeError(f"{_PYTHON.parent.parent} is missing: run `make .venv-milvus/.installed`")

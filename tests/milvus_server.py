@@ -2,7 +2,8 @@
 
 It runs under the Python of `.venv-milvus`, which has the wheel `milvus` and nothing else. Each test process puts a file
 named by its process id into FOLDER/clients; the server's URL is written to FOLDER/url. Tests that are killed leave
-nothing running: their process ids end, and so does this.
+nothing running: their process ids end, and so does this. A file FOLDER/kill has the server killed and started again
+over its data; it is removed once the server answers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -61,8 +63,7 @@ def _place_etcd(folder: Path, config: milvus.MilvusServerConfig, peers: int) -> 
     written.write_text(text, encoding="utf-8")
 
 
-def _start(folder: Path, *, authorization: bool) -> tuple[subprocess.Popen[bytes], str, str]:
-    programs = _unpack_once(Path(milvus.__file__).parent / "data" / "bin")
+def _configure(folder: Path, *, authorization: bool) -> tuple[str, str]:
     config = milvus.MilvusServerConfig(data_dir=str(folder / "server"))
     # A write is visible after a tick: 200 ms by default.
     config.set("proxy.timeTickInterval", 20)
@@ -74,8 +75,13 @@ def _start(folder: Path, *, authorization: bool) -> tuple[subprocess.Popen[bytes
     config.resolve()
     health, peers = (_free_port(config, start + 500 + 20 * at) for at in range(2))
     _place_etcd(folder, config, peers)
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(
+    return f"milvus://127.0.0.1:{config.get('proxy_port')}", f"http://127.0.0.1:{health}/healthz"
+
+
+def _start(folder: Path, health: str) -> subprocess.Popen[bytes]:
+    programs = _unpack_once(Path(milvus.__file__).parent / "data" / "bin")
+    log = (folder / "log").open("ab")
+    return subprocess.Popen(
         [programs / "milvus", "run", "standalone"],
         cwd=folder / "server",
         stdout=log,
@@ -83,13 +89,12 @@ def _start(folder: Path, *, authorization: bool) -> tuple[subprocess.Popen[bytes
         env={
             **os.environ,
             "DEPLOY_MODE": "STANDALONE",
-            "METRICS_PORT": str(health),
+            "METRICS_PORT": str(urllib.parse.urlsplit(health).port),
             "MILVUS_RUN_DIR": str(folder / "server" / "run"),
             "LD_LIBRARY_PATH": str(programs),
         },
         preexec_fn=lambda: ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL),  # noqa: PLW1509  # no threads
     )
-    return process, f"milvus://127.0.0.1:{config.get('proxy_port')}", f"http://127.0.0.1:{health}/healthz"
 
 
 def _wait(process: subprocess.Popen[bytes], health: str, log: Path) -> None:
@@ -113,12 +118,19 @@ def main() -> None:
     folder = Path(sys.argv[1])
     process = None
     try:
-        process, url, health = _start(folder, authorization="--authorization" in sys.argv)
+        url, health = _configure(folder, authorization="--authorization" in sys.argv)
+        process = _start(folder, health)
         _wait(process, health, folder / "log")
         (folder / "url.new").write_text(url, encoding="utf-8")
         (folder / "url.new").replace(folder / "url")
         while process.poll() is None and _is_used(folder):
-            time.sleep(0.5)
+            if (folder / "kill").exists():
+                process.kill()
+                process.wait()
+                process = _start(folder, health)
+                _wait(process, health, folder / "log")
+                (folder / "kill").unlink()
+            time.sleep(0.2)
     finally:
         if process is not None:
             process.kill()

@@ -1,4 +1,4 @@
-"""The places of collections: folders, or schemas in the PostgreSQL database of the store."""
+"""The places of collections: folders, schemas in a PostgreSQL database, or collections of a Milvus server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ from typing import Protocol, cast
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, private_folder
-from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.errors import CorruptStoreError, InvalidInputError
+from super_advanced_agents.stores import MilvusVectorStore, VectorStore
+from super_advanced_agents.stores.milvus import MAX_DIM, MIN_DIM, MilvusAddress
 from super_advanced_agents.stores.opening import folder_url, open_store
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.stores.wrappers.guarded import EngineGuard, GuardedStore
 from super_advanced_agents.tenancy.catalog.rows import Entry
+from super_advanced_agents.types import CollectionInfo
 
 
 class CollectionPlace(Protocol):
     """Make, open and remove the stores of collections. All methods block."""
+
+    def check(self, info: CollectionInfo) -> None:
+        """Raise if a collection with these settings cannot be kept here.
+
+        Raises:
+            InvalidInputError: it cannot.
+        """
 
     def prepare(self, known: Collection[str]) -> None:
         """Remove the empty places of collections that are not in the catalog (`known`)."""
@@ -43,6 +52,9 @@ class FolderPlace:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def check(self, info: CollectionInfo) -> None:
+        """Do nothing: a folder keeps every kind of collection."""
 
     def prepare(self, known: Collection[str]) -> None:
         """Remove the empty folders of collections that are not in the catalog, and nothing else."""
@@ -93,6 +105,10 @@ class PostgresPlace:
         self._address = PostgresAddress.parse(url)
         self._guard = guard
 
+    def check(self, info: CollectionInfo) -> None:
+        """Raise if vectors have a format that pgvector does not store."""
+        _check_storage(info, ("fp32", "fp16"), "PostgreSQL")
+
     def prepare(self, known: Collection[str]) -> None:
         """Do nothing: a collection has no schema before it is used."""
 
@@ -124,16 +140,79 @@ class PostgresPlace:
         return f"{self._address.schema[:20]}_c_{collection_id}"
 
 
+class MilvusPlace:
+    """Keep each collection in a collection of its own, on the Milvus server of the store.
+
+    Args:
+        url: the URL of the store.
+        guard: the guard of the engine, which the store of all agents shares.
+    """
+
+    def __init__(self, url: str, guard: EngineGuard) -> None:
+        self._address = MilvusAddress.of(url)
+        self._url = url
+        self._guard = guard
+
+    def check(self, info: CollectionInfo) -> None:
+        """Raise if vectors have a format or a length that Milvus does not store."""
+        _check_storage(info, ("fp32",), "Milvus")
+        if not MIN_DIM <= info.dim <= MAX_DIM:
+            raise InvalidInputError(
+                f"a collection over Milvus has vectors of {MIN_DIM} to {MAX_DIM} numbers, not of {info.dim}",
+                field="dim",
+            )
+
+    def prepare(self, known: Collection[str]) -> None:
+        """Do nothing: a collection has no place before it is used."""
+
+    def make(self, collection_id: str) -> None:
+        """Do nothing: the first use makes it, at whichever server."""
+
+    def open(self, entry: Entry) -> VectorStore:
+        """Open the store of a collection; all its records are in one partition, as they are of one tenant."""
+        info = entry.info
+        store = MilvusVectorStore(
+            self._address.beside(self._url, self._name(entry.id)),
+            info.dim,
+            metric=cast("Metric", info.metric),
+            index=cast("IndexKind", info.index),
+            partitions=1,
+        )
+        return GuardedStore(store, self._guard)
+
+    def remove(self, collection_id: str) -> None:
+        """Drop the collection of a deleted one."""
+        MilvusVectorStore.drop(self._address.beside(self._url, self._name(collection_id)))
+
+    def _name(self, collection_id: str) -> str:
+        # Stores in several collections of one server have collections of their own.
+        return f"{self._address.collection[:100]}_c_{collection_id}"
+
+
 def place_of(store_url: str, folder: Path, guard: EngineGuard | None = None) -> CollectionPlace:
     """Return where the collections of a store are.
 
     Args:
         store_url: the URL of the store that all agents share.
-        folder: the folder of collections, for stores that are not PostgreSQL.
+        folder: the folder of collections, for stores that are in no engine.
         guard: the guard of the store's engine, if there is one already.
     """
-    is_postgres = store_url.partition(":")[0].lower() in ("postgresql", "postgres")
-    return PostgresPlace(store_url, guard or EngineGuard()) if is_postgres else FolderPlace(folder)
+    match store_url.partition(":")[0].lower():
+        case "postgresql" | "postgres":
+            return PostgresPlace(store_url, guard or EngineGuard())
+        case "milvus":
+            return MilvusPlace(store_url, guard or EngineGuard())
+        case _:
+            return FolderPlace(folder)
+
+
+def _check_storage(info: CollectionInfo, known: Collection[str], engine: str) -> None:
+    if info.storage not in known:
+        raise InvalidInputError(
+            f"a collection over {engine} has no storage {info.storage!r}",
+            field="storage",
+            hint=f"use {' or '.join(map(repr, known))}",
+        )
 
 
 def _open(url: str, entry: Entry) -> VectorStore:

@@ -104,6 +104,14 @@ class Collections(Resource):
         with self._lock:
             return sum(slot.store is not None for slot in self._slots.values())
 
+    def check(self, info: CollectionInfo) -> None:
+        """Raise if a collection with these settings cannot be kept.
+
+        Raises:
+            InvalidInputError: it cannot.
+        """
+        self._place.check(info)
+
     async def acreate(self, tenant: str, info: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
         """Create a collection and its folder; both are durable on return.
 
@@ -114,9 +122,11 @@ class Collections(Resource):
 
         Raises:
             CollectionExistsError: a collection of that name exists, with other settings or without `exist_ok`.
-            InvalidInputError: the tenant has `max_collections` collections already.
+            InvalidInputError: the tenant has `max_collections` collections already, or the engine keeps none with such
+                settings.
         """
         self._check_open()
+        self.check(info)
         return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_folder=self._place.make)
 
     create = blocking(acreate)

@@ -97,6 +97,11 @@ class Budget:
             )
         return None
 
+    @property
+    def left_s(self) -> float | None:
+        """The seconds that are left of running work; None for no limit."""
+        return None if self._ends_at is None else self._ends_at - time.monotonic()
+
     def _begin(self) -> None:
         self._ends_at = None if self._left_s is None else time.monotonic() + self._left_s
 
@@ -161,6 +166,14 @@ def check_budget() -> None:
             return
     assert error is not None
     raise error
+
+
+def seconds_left() -> float | None:
+    """Return the seconds that the work of this thread may still take; None for no limit."""
+    budgets: Sequence[Budget] | None = getattr(_thread, "budgets", None)
+    left = [budget.left_s for budget in budgets or ()]
+    known = [seconds for seconds in left if seconds is not None]
+    return max(0.0, *known) if known and len(known) == len(left) else None
 
 
 def answer_allowance() -> int | None:

@@ -50,8 +50,11 @@ class Keys(Protocol):
 class KeySource(Protocol):
     """Open the keys of a server, and tell whether they have changed."""
 
-    def open_table(self, *, create: bool) -> Keys:
-        """Return the table of keys; create it if it is missing and `create` is True."""
+    def open_table(self, *, create: bool, secret: bytes | None = None) -> Keys:
+        """Return the table of keys; create it if it is missing and `create` is True.
+
+        A table that has had no keys yet hashes them with `secret`, if it is given.
+        """
 
     def signature(self) -> tuple[object, ...]:
         """Return a value that changes with each change of the keys, at little cost."""
@@ -67,9 +70,9 @@ class FolderKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open_table(self, *, create: bool) -> KeyTable:
+    def open_table(self, *, create: bool, secret: bytes | None = None) -> KeyTable:
         """Return the table of keys; create it if it is missing and `create` is True."""
-        return KeyTable(self._folder, create=create)
+        return KeyTable(self._folder, create=create, secret=secret)
 
     def signature(self) -> tuple[object, ...]:
         """Return the inodes, sizes and times of change of the files."""

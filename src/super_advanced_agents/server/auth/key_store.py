@@ -111,6 +111,7 @@ class KeyTable:
         folder: created with access for this user only if it does not exist.
         create: create a missing database, and take the rights of others from the files. False for a server that has
             used one: another one would hold no revocation, and a change of a file would be read as one of the keys.
+        secret: the secret of a database that is created; random when None.
 
     Raises:
         ConfigurationError: the keys were created with another secret, which is missing, or by a newer version.
@@ -122,12 +123,12 @@ class KeyTable:
         clock_saved_at: the time that is stored.
     """
 
-    def __init__(self, folder: Path, *, create: bool = True) -> None:
+    def __init__(self, folder: Path, *, create: bool = True, secret: bytes | None = None) -> None:
         self._file = (private_folder(folder) if create else folder) / KEYS_FILE
         has_keys = self._file.exists() and self._file.stat().st_size > 0
         if not has_keys and not create:
             raise StoreError(f"the keys at {str(self._file)!r} are missing", hint="put the file back")
-        self.secret = server_secret(folder, create=not has_keys, restrict=create)
+        self.secret = server_secret(folder, create=not has_keys, restrict=create, secret=secret)
         self._lock = threading.Lock()
         with self._sqlite_errors():
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from super_advanced_agents._runtime.clock import ForwardClock
@@ -25,6 +26,7 @@ class PostgresKeyTable:
 
     Args:
         state: the open database; closing this object leaves it open.
+        secret: the secret of a database that has held no keys; the stored one, or a random one when None.
 
     Attributes:
         secret: the secret that keys are hashed with.
@@ -32,9 +34,11 @@ class PostgresKeyTable:
         clock_saved_at: infinity, since the database's own clock is the one that counts.
     """
 
-    def __init__(self, state: SharedState) -> None:
+    def __init__(self, state: SharedState, *, secret: bytes | None = None) -> None:
         self._state = state
         self.clock_saved_at = float("inf")
+        if secret is not None:
+            state.write(partial(self._use_secret, secret))
         self.secret, now = state.write(self._secret_and_time)
         self.clock = ForwardClock(now)
 
@@ -118,6 +122,16 @@ class PostgresKeyTable:
 
         return self._state.write(insert)
 
+    async def _use_secret(self, secret: bytes, connection: Connection) -> None:
+        await self._count_change(connection)  # its lock keeps others from making a key meanwhile
+        await connection.execute(
+            self._sql(
+                "INSERT INTO {schema}.server_secrets SELECT %s, %s WHERE NOT EXISTS (SELECT FROM {schema}.server_keys) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            ),
+            (_SECRET, secret),
+        )
+
     async def _secret_and_time(self, connection: Connection) -> tuple[bytes, float]:
         select = self._sql("SELECT value FROM {schema}.server_secrets WHERE name = %s")
         row = await (await connection.execute(select, (_SECRET,))).fetchone()
@@ -151,11 +165,11 @@ class PostgresKeys:
     def __init__(self, state: SharedState) -> None:
         self._state = state
 
-    def open_table(self, *, create: bool) -> PostgresKeyTable:
+    def open_table(self, *, create: bool, secret: bytes | None = None) -> PostgresKeyTable:
         """Return the table of keys."""
         if create:
             self._state.open()
-        return PostgresKeyTable(self._state)
+        return PostgresKeyTable(self._state, secret=secret)
 
     def signature(self) -> tuple[object, ...]:
         """Return the number of changes so far."""

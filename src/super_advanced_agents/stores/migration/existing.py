@@ -9,8 +9,8 @@ from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus import MilvusVectorStore
-from super_advanced_agents.stores.milvus.address import MilvusAddress
-from super_advanced_agents.stores.milvus.connection import MilvusConnection
+from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
+from super_advanced_agents.stores.milvus.engine.opening import connect
 from super_advanced_agents.stores.milvus.schema import settings_in
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.postgres import PgVectorStore
@@ -59,7 +59,7 @@ def _open_postgres(url: str) -> ExistingStore:
 
 
 def _open_milvus(url: str) -> ExistingStore:
-    connection = MilvusConnection(MilvusAddress.of(url))
+    connection = connect(MilvusAddress.of(url))
     try:
         settings = settings_in(connection)
     finally:

@@ -11,7 +11,7 @@ from functools import partial
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
-from super_advanced_agents.errors import StoreError
+from super_advanced_agents.errors import OverloadedError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.records import Page, Records, chunks
@@ -24,6 +24,7 @@ _TOGETHER = 4
 _ROUNDS = 4
 """The comparisons after which a source that is written to all the time is left as it is."""
 _SOON_S = 5.0
+_PAUSE_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,24 +90,31 @@ class StoreMigration:
         before, began = self.moved.copied, time.monotonic()
         pages = self._source.pages(self._journal.mark(self._part))
         async with aclosing(pages), _tasks() as tasks:
-            writing: asyncio.Task[None] | None = None  # while the next page is read
+            before_last = last = None  # written while the next page is read
             async for page in pages:
-                if writing is not None:
-                    await writing
-                writing = tasks.create_task(self._write(page))
+                if before_last is not None:
+                    await before_last
+                before_last, last = last, tasks.create_task(self._write(page, last))
         self.moved.seconds += time.monotonic() - began
         return self.moved.copied - before
 
-    async def _write(self, page: Page) -> None:
+    async def _write(self, page: Page, earlier: asyncio.Task[None] | None) -> None:
         async with _tasks() as tasks:
             for tenant, records in page.by_tenant:
                 for batch in chunks(records, LIMITS.batch_records):
                     tasks.create_task(self._put(tenant, batch))
+        if earlier is not None:  # marks are noted in their order
+            await earlier
         await in_thread(partial(self._journal.save, self._part, page.mark), name="migrate")
 
     async def _put(self, tenant: str, records: list[Record]) -> None:
         async with self._writing:
-            await tenant_view(self._target, tenant).aput(records)
+            while True:
+                try:
+                    await tenant_view(self._target, tenant).aput(records)
+                    break
+                except OverloadedError as exc:  # the engine limits its rate
+                    await asyncio.sleep(exc.retry_after_s or _PAUSE_S)
         self.moved.copied += len(records)
         self._on_records(len(records))
 

@@ -15,6 +15,8 @@ from super_advanced_agents.types import JSONValue, Metadata
 
 MAX_FACTS = 4_096
 """The most members of a list in Milvus."""
+_SMALL_CHARS = 100
+"""The characters of a fact whose hash is kept: most records have facts that others have, too."""
 
 
 def fact_hashes(metadata: Metadata) -> tuple[list[int], bool]:
@@ -91,4 +93,13 @@ def _canonical(value: Scalar) -> tuple[str, str]:
 
 
 def _hash(*parts: str) -> int:
+    return _small_hash(*parts) if sum(map(len, parts)) <= _SMALL_CHARS else _hash_of(parts)
+
+
+@lru_cache(maxsize=16_384)
+def _small_hash(*parts: str) -> int:
+    return _hash_of(parts)
+
+
+def _hash_of(parts: tuple[str, ...]) -> int:
     return hash63("\0".join(f"{len(part)}:{part}" for part in parts).encode("utf-8", "surrogatepass"))

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from super_advanced_agents._runtime.concurrency.budget import check_budget
-from super_advanced_agents.stores.milvus.connection import MAX_ROWS, Columns
 from super_advanced_agents.stores.milvus.expressions import any_of, every, has_any, quote
 from super_advanced_agents.stores.milvus.facts import term_hash
+from super_advanced_agents.stores.milvus.rows import MAX_ROWS, Columns
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.text.analyzer import query_terms
 from super_advanced_agents.stores.text.bm25 import (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from super_advanced_agents._runtime.concurrency.budget import answer_allowance
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.milvus.expressions import ALL, among, every, quote
+from super_advanced_agents.stores.milvus.expressions import among, every
 from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, Scope, primary_key, record_of, size_of
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
@@ -16,7 +17,9 @@ from super_advanced_agents.types import Record
 
 _BLOCK = 64
 """The records that are read before their bytes are counted: 5 MiB at most."""
-_NAMED = 1_000
+_MODEL_KNOWN_S = 2.0
+"""The seconds for which a search does not ask again which model a namespace has, if nothing is written here."""
+_MAX_MODELS = 10_000
 
 
 class Reader:
@@ -32,6 +35,7 @@ class Reader:
         self._table = table
         self._dim = dim
         self._limits = limits
+        self._models: dict[tuple[str, str, str], tuple[int, float]] = {}
 
     def get(self, request: GetRequest) -> list[Record]:
         """Return the records with these uids, in the given order; unknown ones are left out.
@@ -94,40 +98,33 @@ class Reader:
         Raises:
             ModelMismatchError: it has such a vector.
         """
+        key, known = (tenant, namespace, model_id), (self._table.connection.last_write(tenant), time.monotonic())
+        last_write, checked_at = self._models.get(key, (-1, 0.0))
+        if last_write == known[0] and known[1] < checked_at + _MODEL_KNOWN_S:
+            return
         others = f"not ({among('model_id', ['', model_id])})"
         rows = self._table.some(tenant, every(self._table.live(tenant, namespace), others), ["model_id"], 1)
         if rows:
             raise model_mismatch(namespace, rows[0]["model_id"], model_id)
+        if len(self._models) >= _MAX_MODELS:
+            self._models.clear()
+        self._models[key] = known
 
     def namespaces(self, tenant: str, limit: int) -> list[str]:
         """Return the first namespaces by name in which a tenant has unexpired records."""
-        names: dict[str, None] = {}
-        live = self._table.live(tenant)
-        after = ALL
-        while True:  # Milvus lists no distinct values: each query finds at least one more
-            unknown = f"not ({among('namespace', names)})" if names else ALL
-            rows = self._table.some(tenant, every(live, after, unknown), ["namespace"], _NAMED)
-            if not rows:
-                return sorted(names)[:limit]
-            names.update(dict.fromkeys(row["namespace"] for row in rows))
-            if len(names) > 2 * limit:
-                names = dict.fromkeys(sorted(names)[:limit])
-                after = f"namespace <= {quote([*names][-1])}"
+        return sorted(self._table.distinct(tenant, self._table.live(tenant), "namespace"))[:limit]
 
     def tenants(self) -> list[str]:
         """Return the names of the tenants that have unexpired records, sorted.
 
         The name of the default tenant is empty.
         """
-        names: dict[str, None] = {}
-        live = f"expires_at > {self._table.clock.now()!r}"
-        while True:  # as in `namespaces`
-            unknown = f"not ({among('tenant', names)})" if names else ALL
-            rows = self._table.connection.query("", every(live, unknown), ["tenant"], partitions=[], limit=_NAMED)
-            if not rows:
-                return sorted(names)
-            names.update(dict.fromkeys(row["tenant"] for row in rows))
+        return sorted(self._table.distinct(None, self._unexpired, "tenant"))
 
     def count_all(self) -> int:
         """Count the unexpired records of all tenants."""
-        return self._table.connection.count("", f"expires_at > {self._table.clock.now()!r}", partitions=[])
+        return self._table.count(None, self._unexpired)
+
+    @property
+    def _unexpired(self) -> str:
+        return f"expires_at > {self._table.clock.now()!r}"

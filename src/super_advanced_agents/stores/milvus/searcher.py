@@ -21,10 +21,17 @@ from super_advanced_agents.stores.fusion import (
     fuse,
     needs_static_signals,
 )
-from super_advanced_agents.stores.milvus.connection import MAX_ROWS, Columns
 from super_advanced_agents.stores.milvus.expressions import condition_of, every
 from super_advanced_agents.stores.milvus.keywords import KeywordSearcher
-from super_advanced_agents.stores.milvus.rows import MATCH_COLUMNS, SIGNAL_COLUMNS, priority_of, text_of
+from super_advanced_agents.stores.milvus.rows import (
+    MATCH_COLUMNS,
+    MAX_ROWS,
+    SIGNAL_COLUMNS,
+    Columns,
+    metadata_of,
+    priority_of,
+    text_of,
+)
 from super_advanced_agents.stores.milvus.table import Table, verifier
 from super_advanced_agents.stores.options import IndexKind, Metric
 from super_advanced_agents.stores.records.answers import (
@@ -45,6 +52,8 @@ from super_advanced_agents.stores.validation import bounded_rows, unit_rows
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matrix, Vector, Weights
 
 _LEAST_EF = 64
+_FIRST_CANDIDATES = 1_000
+"""The nearest rows that a predicate sees first; if too few of them pass, it sees all rows."""
 _UNVERIFIED = 4
 """The rows asked for, as a multiple of `top_k`, where Milvus cannot evaluate the filter."""
 
@@ -87,20 +96,27 @@ class Searcher:
 
     def search_with_predicate(self, request: PredicateSearchRequest) -> list[Match]:
         """Return the most similar records whose metadata a predicate accepts, best first."""
-        [query] = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+        queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+        [found] = self._nearest(request, queries, _FIRST_CANDIDATES)
         passed: list[Match] = []
-        for limit in (1_000, None):
-            found = self._nearest(request, query[np.newaxis], limit)[0]
-            passed.clear()
-            for one in self._similar(found, request.min_similarity):
-                match = self._match(one, one.score, one.score)
-                if request.filter_fn(match.metadata):
-                    passed.append(match)
-                    if len(passed) == request.top_k:
-                        return passed
-            if limit is not None and len(found) < limit:
-                break
-        return passed
+        for one in self._similar(found, request.min_similarity):
+            match = self._match(one, one.score, one.score)
+            if request.filter_fn(match.metadata):
+                passed.append(match)
+                if len(passed) == request.top_k:
+                    return passed
+        if len(found) < _FIRST_CANDIDATES:
+            return passed
+        verify = verifier(request.tree)
+        [found] = self._exhaustive(
+            request.tenant,
+            every(self._table.live(request.tenant, request.namespace), condition_of(request.tree).candidates),
+            queries,
+            request.top_k,
+            columns=MATCH_COLUMNS,
+            verify=lambda row: verify(row) and request.filter_fn(metadata_of(row)),
+        )
+        return [self._match(one, one.score, one.score) for one in self._similar(found, request.min_similarity)]
 
     def search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
         """Return the records that best match the words of the query."""
@@ -165,22 +181,19 @@ class Searcher:
         self,
         request: QueryRequest[Any],
         queries: Matrix,
-        k: int | None,
+        k: int,
         columns: Sequence[str] = MATCH_COLUMNS,
     ) -> list[list[_Found]]:
-        # The k nearest rows of each query, best first; all rows when k is None.
+        # The k nearest rows of each query, best first.
         if not len(queries):
             return []
         expression = every(self._table.live(request.tenant, request.namespace), condition_of(request.tree).candidates)
         verify = verifier(request.tree)
-        if k is not None:
-            whole = condition_of(request.tree).exact
-            limit = min(MAX_ROWS, k if whole else max(_LEAST_EF, _UNVERIFIED * k))
-            found = self._search(request.tenant, expression, queries, columns, limit)
-            verified = [[row for row in rows if verify(row)] for rows in found]
-            fewest = min(zip(map(len, verified), map(len, found), strict=True))
-            if fewest[0] >= k or self._has_all(request.tenant, expression, fewest[1], limit):
-                return [self._ranked(rows)[:k] for rows in verified]
+        limit = min(MAX_ROWS, k if condition_of(request.tree).exact else max(_LEAST_EF, _UNVERIFIED * k))
+        found = self._search(request.tenant, expression, queries, columns, limit)
+        verified = [[row for row in rows if verify(row)] for rows in found]
+        if min(map(len, verified)) >= k or self._has_all(request.tenant, expression, min(map(len, found)), limit):
+            return [self._ranked(rows)[:k] for rows in verified]
         return self._exhaustive(request.tenant, expression, queries, k, columns=columns, verify=verify)
 
     def _has_all(self, tenant: str, expression: str, count: int, limit: int) -> bool:
@@ -206,7 +219,7 @@ class Searcher:
         tenant: str,
         expression: str,
         queries: Matrix,
-        k: int | None,
+        k: int,
         *,
         columns: Sequence[str],
         verify: Callable[[Columns], bool],

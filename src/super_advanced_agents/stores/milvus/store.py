@@ -14,14 +14,14 @@ from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, Limits
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.milvus.address import MilvusAddress
-from super_advanced_agents.stores.milvus.connection import MilvusConnection
+from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
+from super_advanced_agents.stores.milvus.engine.opening import connect
 from super_advanced_agents.stores.milvus.reader import Reader
-from super_advanced_agents.stores.milvus.schema import open_collection
+from super_advanced_agents.stores.milvus.schema import drop_collection, open_collection
 from super_advanced_agents.stores.milvus.searcher import Searcher
 from super_advanced_agents.stores.milvus.table import Table
-from super_advanced_agents.stores.milvus.write_ids import WriteIds
-from super_advanced_agents.stores.milvus.writer import Writer, cost_of
+from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
+from super_advanced_agents.stores.milvus.writing.writer import PreparedWrite, Writer, cost_of
 from super_advanced_agents.stores.options import IndexKind, Metric
 from super_advanced_agents.stores.requests import (
     AddRequest,
@@ -45,6 +45,8 @@ from super_advanced_agents.types import JSONValue, Match, Record
 R = TypeVar("R")
 Value = TypeVar("Value")
 
+MIN_DIM, MAX_DIM = 2, 32_768
+"""The lengths of vectors that Milvus has."""
 _THREADS = 8
 _MAX_QUEUED_READS = 1_024
 _MAX_STORED_TOGETHER = 1_000
@@ -94,28 +96,28 @@ class MilvusVectorStore(VectorStore):
         max_queued_records: int = 20_000,
     ) -> None:
         self._limits = limits or LIMITS
-        if type(dim) is not int or not 2 <= dim <= 32_768:
-            raise ConfigurationError(f"dim must be an integer from 2 to 32768 over Milvus, not {dim!r}")
+        if type(dim) is not int or not MIN_DIM <= dim <= MAX_DIM:
+            raise ConfigurationError(f"dim must be an integer from {MIN_DIM} to {MAX_DIM} over Milvus, not {dim!r}")
         if index not in get_args(IndexKind):
             raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
         if metric not in get_args(Metric):
             raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
         if type(partitions) is not int or not 1 <= partitions <= 1_024:
             raise ConfigurationError(f"partitions must be an integer from 1 to 1024, not {partitions!r}")
-        self._dim, self._metric, self._index_kind = dim, metric, index
-        self._connection = connection = MilvusConnection(MilvusAddress.of(url, api_key=api_key))
+        self._connection = connection = connect(MilvusAddress.of(url, api_key=api_key))
         try:
-            names = open_collection(connection, dim=dim, metric=metric, index=index, partitions=partitions)
+            opened = open_collection(connection, dim=dim, metric=metric, index=index, partitions=partitions)
         except BaseException:
             connection.close()
             raise
         super().__init__()
-        table = Table(connection, names, ForwardClock())
+        self._dim, self._metric, self._index_kind = dim, metric, opened.index_kind
+        table = Table(connection, opened.partitions, ForwardClock())
         self._reader = Reader(table, dim=dim, limits=self._limits)
-        self._searcher = Searcher(table, metric=metric, index=index, limits=self._limits)
+        self._searcher = Searcher(table, metric=metric, index=opened.index_kind, limits=self._limits)
         self._table = table
         self._writes = Writer(table, WriteIds(connection), metric=metric, limits=self._limits)
-        self._writer: MicroBatcher[WriteRequest[Any], object] = MicroBatcher(
+        self._writer: MicroBatcher[PreparedWrite, object] = MicroBatcher(
             self._writes.write, name="milvus writer", cost=cost_of,
             max_batch_cost=_MAX_STORED_TOGETHER, max_queue_cost=max_queued_records,
         )  # fmt: skip
@@ -134,6 +136,20 @@ class MilvusVectorStore(VectorStore):
             ScanRequest: self._scan,
             StatsRequest: self._stats,
         }
+
+    @staticmethod
+    def drop(url: str, *, api_key: str | None = None) -> None:
+        """Delete a collection and what is kept beside it; none is no error. Blocks.
+
+        Raises:
+            ConfigurationError: the URL is wrong, or the server refuses the credential.
+            EngineUnavailableError: the server does not answer.
+        """
+        connection = connect(MilvusAddress.of(url, api_key=api_key))
+        try:
+            drop_collection(connection)
+        finally:
+            connection.close()
 
     @property
     def dim(self) -> int:
@@ -157,8 +173,7 @@ class MilvusVectorStore(VectorStore):
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def _write(self, request: WriteRequest[Any], size: int = 1) -> Any:
-        await self._off_loop(partial(self._writes.check, request), size)
-        return await self._writer.submit(request)
+        return await self._writer.submit(await self._off_loop(partial(self._writes.prepare, request), size))
 
     async def _add(self, request: AddRequest) -> list[str]:
         return cast("list[str]", await self._write(request, len(request.vectors))) if len(request.vectors) else []
@@ -167,7 +182,7 @@ class MilvusVectorStore(VectorStore):
         return cast("int", await self._write(request, len(request.records))) if request.records else 0
 
     async def _delete(self, request: DeleteRequest) -> int:
-        return cast("int", await self._writer.submit(request))
+        return cast("int", await self._writer.submit(PreparedWrite(request)))
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.stores.filters import Filter, matches
-from super_advanced_agents.stores.milvus.connection import Columns, MilvusConnection
 from super_advanced_agents.stores.milvus.expressions import ALL, Condition, among, condition_of, every, quote
-from super_advanced_agents.stores.milvus.rows import metadata_of
+from super_advanced_agents.stores.milvus.rows import Columns, metadata_of
 from super_advanced_agents.stores.milvus.schema import partition_of
 from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, record_fields
+
+if TYPE_CHECKING:
+    from super_advanced_agents.stores.milvus.engine.connection import MilvusConnection
 
 _PAGE = 8_192
 """The most rows of one query; Milvus returns 16,384."""
 _LARGE_PAGE = 256
 """The most rows of one query that reads texts and vectors: 20 MiB of the largest."""
+_DISTINCT = 1_000
 _LARGE = frozenset({"text", "metadata", "vector"})
 _FILTERED = ["pk", "text", "text_rest", "metadata", "complete", *RECORD_FIELDS.values()]
 """The columns by which a filter is evaluated here."""
@@ -52,21 +55,30 @@ class Table:
         in_namespace = ALL if namespace is None else f"namespace == {quote(namespace)}"
         return every(f"tenant == {quote(tenant)}", in_namespace)
 
-    def count(self, tenant: str, expression: str) -> int:
-        """Count a tenant's rows that meet an expression."""
-        return self.connection.count(tenant, expression, partitions=[self.partition(tenant)])
+    def count(self, tenant: str | None, expression: str) -> int:
+        """Count a tenant's rows that meet an expression; None stands for all tenants."""
+        return self.connection.count(tenant, expression, partitions=self._partitions_of(tenant))
 
-    def some(self, tenant: str, expression: str, columns: Sequence[str], limit: int) -> list[dict[str, Any]]:
-        """Return some of a tenant's rows that meet an expression."""
-        return self.connection.query(tenant, expression, columns, partitions=[self.partition(tenant)], limit=limit)
+    def some(
+        self, tenant: str | None, expression: str, columns: Sequence[str], limit: int, *, since: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return some of a tenant's rows that meet an expression; None stands for all tenants.
 
-    def rows(self, tenant: str, expression: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        `since` is that of `MilvusConnection.query`.
+        """
+        return self.connection.query(
+            tenant, expression, columns, partitions=self._partitions_of(tenant), limit=limit, since=since
+        )
+
+    def rows(
+        self, tenant: str | None, expression: str, columns: Sequence[str], *, since: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Yield all of a tenant's rows that meet an expression, in no order.
 
         They are read in ranges of primary keys, which are hashes and so spread evenly.
         """
         size = _LARGE_PAGE if _LARGE.intersection(columns) else _PAGE
-        page = self.some(tenant, expression, columns, size)
+        page = self.some(tenant, expression, columns, size, since=since)
         if len(page) < size:
             yield from page
             return
@@ -78,14 +90,33 @@ class Table:
             high = f'pk < "{number + 1:0{digits}x}"' if number + 1 < 16**digits else ALL
             yield from self.some(tenant, every(expression, low, high), columns, 2 * _PAGE)
 
-    def by_key(self, tenant: str, keys: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def by_key(
+        self, tenant: str, keys: Sequence[str], columns: Sequence[str], *, since: int | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Return a tenant's rows with these primary keys, expired ones included, by key."""
         found: dict[str, dict[str, Any]] = {}
         size = _LARGE_PAGE if _LARGE.intersection(columns) else _PAGE
         for start in range(0, len(keys), size):
-            page = self.some(tenant, among("pk", keys[start : start + size]), columns, size)
+            page = self.some(tenant, among("pk", keys[start : start + size]), columns, size, since=since)
             found.update((row["pk"], row) for row in page)
         return found
+
+    def distinct(self, tenant: str | None, expression: str, column: str) -> set[str]:
+        """Return the different values of a column in a tenant's rows that meet an expression.
+
+        Milvus lists none, so each query asks for others than those found. Where they are many, all rows are read.
+        """
+        values: set[str] = set()
+        while len(values) < _DISTINCT:
+            unknown = f"not ({among(column, sorted(values))})" if values else ALL
+            rows = self.some(tenant, every(expression, unknown), [column], _DISTINCT)
+            if not rows:
+                return values
+            values.update(row[column] for row in rows)
+        return values.union(row[column] for row in self.rows(tenant, expression, [column]))
+
+    def _partitions_of(self, tenant: str | None) -> list[str]:
+        return [] if tenant is None else [self.partition(tenant)]
 
     # -- filters --------------------------------------------------------------------------------------------------
 

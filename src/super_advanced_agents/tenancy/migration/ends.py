@@ -71,8 +71,13 @@ class Target:
     collections: Collections | None = None
 
 
-def open_source(url: str, stack: ExitStack) -> Source:
+def open_source(url: str, stack: ExitStack, *, state: str | None) -> Source:
     """Open the store of a URL to read it; nothing is changed there. Blocks.
+
+    Args:
+        url: the URL.
+        stack: closes what is opened.
+        state: the PostgreSQL database with the catalog, where the store itself has no place for it.
 
     Raises:
         StoreError: there is none.
@@ -84,8 +89,10 @@ def open_source(url: str, stack: ExitStack) -> Source:
         existing = open_existing(url)
         stack.enter_context(existing.store)
         records = EngineRecords(existing.store, existing.metric)
-        catalog = _EngineCatalog(url, stack) if is_shared(url) else None
+        state_url = state or (url if is_shared(url) else None)
+        catalog = None if state_url is None else _EngineCatalog(url, state_url, stack)
         return Source(records=records, folder=None, catalog=catalog)
+    _refuse_state(state)
     is_data_folder = has_store(folder / STORE_FOLDER)
     store = folder / STORE_FOLDER if is_data_folder else folder
     if has_store(store):
@@ -95,8 +102,14 @@ def open_source(url: str, stack: ExitStack) -> Source:
     )
 
 
-def open_target(url: str, source: Source, stack: ExitStack) -> Target:
+def open_target(url: str, source: Source, stack: ExitStack, *, state: str | None) -> Target:
     """Open or create the store of a URL to write to, with the source's dimension and metric. Blocks.
+
+    Args:
+        url: the URL.
+        source: what is moved.
+        stack: closes what is opened.
+        state: the PostgreSQL database with the catalog, where the store itself has no place for it.
 
     Raises:
         ConfigurationError: it has another dimension or metric, or the URL is wrong.
@@ -107,13 +120,15 @@ def open_target(url: str, source: Source, stack: ExitStack) -> Target:
     if folder is None:
         store = stack.enter_context(open_store(url, dim=dim, metric=cast("Metric", metric)))
         target = Target(store=store, records=EngineRecords(store, metric), folder=None)
-        if not is_shared(url) or source.catalog is None:
+        state_url = state or (url if is_shared(url) else None)
+        if state_url is None or source.catalog is None:
             return target
-        state = stack.enter_context(SharedState(url))
-        state.open()
-        catalog: Catalog = stack.enter_context(PostgresCatalog(state, Declared(), **_LIMITS))
+        shared = stack.enter_context(SharedState(state_url))
+        shared.open()
+        catalog: Catalog = stack.enter_context(PostgresCatalog(shared, Declared(), **_LIMITS))
         place = place_of(url, Path())
     else:
+        _refuse_state(state)
         is_store = has_store(folder)
         where = folder if is_store else folder / STORE_FOLDER
         local = stack.enter_context(open_local_store(where, dim=dim, metric=metric))
@@ -135,6 +150,13 @@ def open_target(url: str, source: Source, stack: ExitStack) -> Target:
     )
 
 
+def _refuse_state(state: str | None) -> None:
+    if state is not None:
+        raise ConfigurationError(
+            "a data folder holds its own catalog", hint="leave out --from-state and --to-state for it"
+        )
+
+
 class _FolderCatalog:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -148,10 +170,10 @@ class _FolderCatalog:
 
 
 class _EngineCatalog:
-    def __init__(self, url: str, stack: ExitStack) -> None:
+    def __init__(self, url: str, state_url: str, stack: ExitStack) -> None:
         self._stack = stack
         self._place: CollectionPlace = place_of(url, Path())
-        self._state = stack.enter_context(SharedState(url))
+        self._state = stack.enter_context(SharedState(state_url))
         self._state.open()
         self._stores: dict[str, VectorStore] = {}
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from super_advanced_agents.config import DEFAULT_TENANT
-from super_advanced_agents.errors import ConfigurationError, StoreError
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.migration import EngineRecords, Journal, Moved, Records, StoreMigration
+from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.catalog.rows import CatalogRows, Entry
+from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.migration.ends import Source, Target, open_source, open_target
 from super_advanced_agents.tenancy.store_wrappers import CollectionStore
+from super_advanced_agents.types import CollectionInfo
 
 _PAUSE_S = 1.0
 """The pause between two looks for what was written to the source meanwhile."""
@@ -46,6 +50,9 @@ class Migration:
         source: the URL of the store to read; the folder of a local store may be that of a data folder, too.
         target: the URL of the store to write to, which must be empty or have been begun by the same migration.
         state_dir: the folder of the notes of progress.
+        source_state: the PostgreSQL database with the source's catalog, where its store has no place for it.
+        target_state: that of the target.
+        on_open: called once both are open, before anything is copied.
         on_step: called with a step's name and the expected number of records, or None.
         on_records: called with the number of records that were copied or compared since the last call.
 
@@ -59,10 +66,15 @@ class Migration:
         target: str,
         state_dir: Path,
         *,
+        source_state: str | None = None,
+        target_state: str | None = None,
+        on_open: Callable[[], None] = lambda: None,
         on_step: Callable[[str, int | None], None],
         on_records: Callable[[int], None],
     ) -> None:
         self._urls = source, target
+        self._states = source_state, target_state
+        self._on_open = on_open
         self._state_dir = state_dir
         self._on_step = on_step
         self._on_records = on_records
@@ -85,9 +97,9 @@ class Migration:
         with ExitStack() as stack:
             journal = Journal(self._state_dir, *self._urls)
             stack.callback(journal.close)
-            source = await asyncio.to_thread(open_source, self._urls[0], stack)
+            source = await asyncio.to_thread(open_source, self._urls[0], stack, state=self._states[0])
             expected = await source.records.count()
-            target = await asyncio.to_thread(open_target, self._urls[1], source, stack)
+            target = await asyncio.to_thread(open_target, self._urls[1], source, stack, state=self._states[1])
             if _same(source.folder, target.folder):
                 raise _one_store()
             if journal.is_new and await target.records.count():
@@ -95,6 +107,7 @@ class Migration:
                     "the target has records already, which a migration would mix with those of the source",
                     hint="name an empty store; a migration goes on with the --data-dir it was begun with",
                 )
+            await asyncio.to_thread(self._on_open)
             journal.save(_MEMORIES, journal.mark(_MEMORIES))
             self._add(_MEMORIES, source.records, target.store, target.records, journal)
             await self._move_catalog(source, target, journal)
@@ -135,6 +148,7 @@ class Migration:
             return
         self.migrated.with_catalog = True
         rows = await asyncio.to_thread(source.catalog.rows)
+        await self._remove_deleted(rows, catalog, collections, journal)
         for (tenant, name), (settings, updated_at) in rows.agents.items():
             known = any(info.name == name and info.updated_at == updated_at for info in catalog.agents(tenant))
             if not known:
@@ -144,12 +158,40 @@ class Migration:
             part = f"{tenant}/{name}"
             if part in self._migrations:
                 continue
-            await collections.acreate(tenant, entry.info, exist_ok=True)
+            await collections.acreate(tenant, _suited(entry.info, collections), exist_ok=True)
             records = await asyncio.to_thread(source.catalog.records, entry)
             if records is not None:
                 store = CollectionStore(collections, tenant, catalog.collection(tenant, name))
                 read = EngineRecords(store, entry.info.metric, [DEFAULT_TENANT])
                 self._add(part, records, store, read, journal)
+
+    async def _remove_deleted(
+        self, rows: CatalogRows, catalog: Catalog, collections: Collections, journal: Journal
+    ) -> None:
+        # What an earlier look found in the source and is there no more, or was made anew.
+        known = catalog.rows()
+        for tenant, name in known.agents.keys() - rows.agents.keys():
+            await catalog.adelete_agent(tenant, name)
+        for (tenant, name), entry in known.collections.items():
+            there = rows.collections.get((tenant, name))
+            if there is None or _identity(there) != _identity(entry):
+                part = f"{tenant}/{name}"
+                self._migrations.pop(part, None)
+                journal.save(part, [])
+                await collections.adelete(tenant, name)
+
+
+def _identity(entry: Entry) -> tuple[int, str, float]:
+    return entry.info.dim, entry.info.metric, entry.info.created_at
+
+
+def _suited(info: CollectionInfo, collections: Collections) -> CollectionInfo:
+    # The format of vectors in memory is nothing that all engines offer.
+    try:
+        collections.check(info)
+    except InvalidInputError:
+        return replace(info, storage="fp32")
+    return info
 
 
 def _same(source: Path | None, target: Path | None) -> bool:

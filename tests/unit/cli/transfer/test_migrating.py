@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import contextmanager
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.server.auth.key_source import open_keys
+from super_advanced_agents.server.auth.key_store import checked_key_id, digest_of
 from super_advanced_agents.stores.migration import FolderRecords
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.catalog import SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
+from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import CollectionInfo
 
 DIM = 8
@@ -43,18 +47,28 @@ def source(tmp_path):
         _fill(store, "acme", "guide", 20, sources=[f"{n}.md" for n in range(20)])
         tenant_view(store, "default").delete(["u00003"], namespace="guide")
         tenant_view(store, "default").update("u00004", {"n": None, "new": True}, namespace="guide")
+    with _opened_catalog(data_dir) as (catalog, collections):
+        asyncio.run(catalog.aput_agent("acme", "clerk", AgentSettings(description="knows files"), updated_at=5.0))
+        _make_shoes(data_dir, catalog, collections, dim=2, records=[[1, 2], [3, 4]], created_at=7.0)
+    return data_dir
+
+
+@contextmanager
+def _opened_catalog(data_dir):
     limits = {"max_collections": 10, "max_agents": 10}
     with (
         SQLiteCatalog(data_dir / "server" / "catalog.db", Declared(), **limits) as catalog,
         Collections(catalog, data_dir / "collections", max_open=2) as collections,
     ):
-        asyncio.run(catalog.aput_agent("acme", "clerk", AgentSettings(description="knows files"), updated_at=5.0))
-        info = CollectionInfo(name="shoes", dim=2, metric="dot", index="flat", storage="fp32", created_at=7.0)
-        collections.create("acme", info, exist_ok=False)
-        entry = catalog.collection("acme", "shoes")
-        with FAISSVectorStore(2, data_dir / "collections" / entry.id, metric="dot", index="flat") as shoes:
-            shoes.add_batch([[1, 2], [3, 4]], [{"price": 1}, {}], ["a", "b"])
-    return data_dir
+        yield catalog, collections
+
+
+def _make_shoes(data_dir, catalog, collections, *, dim, records, created_at=8.0):
+    info = CollectionInfo(name="shoes", dim=dim, metric="dot", index="flat", storage="fp32", created_at=created_at)
+    collections.create("acme", info, exist_ok=False)
+    folder = data_dir / "collections" / catalog.collection("acme", "shoes").id
+    with FAISSVectorStore(dim, folder, metric="dot", index="flat") as shoes:
+        shoes.add_batch(records, [{"price": n} for n in range(len(records))], list("ab"[: len(records)]))
 
 
 def _tallies(folder):
@@ -165,6 +179,69 @@ def test_migrate_out_of_postgresql_needs_a_store_there(saa, tmp_path, postgres_s
     assert not (tmp_path / "target").exists()
 
 
+def _is_known(settings, key):
+    # Whether a server with these settings would know the key.
+    with open_keys(settings) as table:
+        [record] = [each for each in table.records() if each.id == checked_key_id(key)]
+        return record.state == "valid" and record.digest == digest_of(key, table.secret)
+
+
+def test_migrate_moves_api_keys_as_hashes(saa, source, tmp_path, postgres_schema_url):
+    """Callers keep their keys there and back; a revocation follows, and one at the target stays."""
+    made = [saa.json("keys", "create", "--scope", "admin", "--data-dir", source) for _ in range(3)]
+    assert saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)["keys"] == 3
+    there = Settings(data_dir=tmp_path / "servers", store=postgres_schema_url)
+    assert all(_is_known(there, each["key"]) for each in made)
+    with open_keys(there) as table:
+        table.revoke(made[0]["id"])
+    saa("keys", "revoke", made[1]["id"], "--data-dir", source)
+    assert saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)["keys"] == 2
+    assert [_is_known(there, each["key"]) for each in made] == [False, False, True]
+    back = tmp_path / "back"
+    saa("migrate", "--from", postgres_schema_url, "--to", f"faiss:{back}")
+    assert [_is_known(Settings(data_dir=back), each["key"]) for each in made] == [False, False, True]
+    other = tmp_path / "other"
+    saa("keys", "create", "--scope", "admin", "--data-dir", other)
+    refused = saa("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{other}", code=2)
+    assert "API keys of its own" in refused.stderr
+    assert saa.json("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{other}", "--no-keys")["keys"] == 0
+
+
+def test_migrate_catches_up_with_what_was_deleted_from_the_catalog(saa, source, tmp_path):
+    """Deleted settings go, and a collection that was made anew has the records of the new one alone."""
+    target = tmp_path / "target"
+    arguments = ("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{target}")
+    saa(*arguments)
+    with _opened_catalog(source) as (catalog, collections):
+        asyncio.run(catalog.adelete_agent("acme", "clerk"))
+        asyncio.run(collections.adelete("acme", "shoes"))
+        _make_shoes(source, catalog, collections, dim=3, records=[[1, 2, 3]])
+    report = saa.json(*arguments)
+    assert report["equal"]
+    [shoes] = [each for each in report["namespaces"] if each["collection"] == "shoes"]
+    assert shoes["records"] == 1
+    exports = [json.loads(line) for line in saa("export", "-", "--data-dir", target).stdout.splitlines()]
+    assert not [line for line in exports if line.get("kind") == "agent"]
+    assert [line["dim"] for line in exports if line.get("kind") == "collection"] == [3]
+
+
+def test_migrate_to_milvus_with_a_database_beside_it_moves_collections_and_settings(
+    saa, source, tmp_path, milvus_url, postgres_schema_url
+):
+    """Collections become collections of the Milvus server; all of it comes back equal."""
+    there = f"{milvus_url}/migrated_{uuid4().hex}"
+    report = saa.json("migrate", "--from", f"faiss:{source}", "--to", there, "--to-state", postgres_schema_url)
+    assert (report["equal"], report["records"], report["collections"], report["agents"]) == (True, 924, 1, 1)
+    back = tmp_path / "back"
+    home = saa.json("migrate", "--from", there, "--from-state", postgres_schema_url, "--to", f"faiss:{back}")
+    assert (home["equal"], home["collections"], home["agents"]) == (True, 1, 1)
+    assert home["namespaces"] == report["namespaces"]
+    refused = saa(
+        "migrate", "--from", f"faiss:{source}", "--from-state", postgres_schema_url, "--to", "faiss:x", code=2
+    )
+    assert "holds its own catalog" in refused.stderr
+
+
 def test_migrate_to_milvus_and_back_gives_equal_memories(saa, source, tmp_path, milvus_url):
     """Milvus has no place for collections and settings, which is said."""
     there = f"{milvus_url}/migrated_{uuid4().hex}"
@@ -174,7 +251,7 @@ def test_migrate_to_milvus_and_back_gives_equal_memories(saa, source, tmp_path, 
         _fill(store, "new", "fresh", 5)
         tenant_view(store, "default").delete(["u00020"], namespace="guide")
     result = saa("migrate", "--from", f"faiss:{source}", "--to", there)
-    assert "Collections and settings" in result.stderr
+    assert "Collections, settings" in result.stderr
     back = tmp_path / "back"
     assert saa.json("migrate", "--from", there, "--to", f"faiss:{back}")["equal"]
     assert _tallies(source / "store") == _tallies(back / "store")

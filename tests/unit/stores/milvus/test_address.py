@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.stores.milvus.address import MilvusAddress
+from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
 
 
 def test_url_names_server_collection_and_options():

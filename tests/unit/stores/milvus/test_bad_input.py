@@ -17,8 +17,8 @@ from tests.unit.stores.milvus.conftest import DIM
 
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError
 from super_advanced_agents.stores import MilvusVectorStore
-from super_advanced_agents.stores.milvus import connection
-from super_advanced_agents.stores.milvus.connection import version_of
+from super_advanced_agents.stores.milvus.engine import connection
+from super_advanced_agents.stores.milvus.engine.connection import version_of
 from super_advanced_agents.stores.opening import open_store
 
 
@@ -140,6 +140,52 @@ def test_database_that_does_not_exist_is_named(milvus_url: str):
     """Nothing is created in another one."""
     with pytest.raises(ConfigurationError, match="has no database 'nowhere'"):
         MilvusVectorStore(f"{milvus_url}/notes?database=nowhere", DIM)
+
+
+def test_records_of_a_database_are_in_that_one_alone(milvus_url: str):
+    """A collection of the same name in the default database gets nothing of them."""
+    name = f"same_{uuid4().hex}"
+    client = MilvusClient(uri=milvus_url.replace("milvus:", "http:"), dedicated=True)
+    client.create_database(name)
+    there = f"{milvus_url}/{name}?database={name}"
+    with (
+        MilvusVectorStore(there, DIM, partitions=1) as store,
+        MilvusVectorStore(f"{milvus_url}/{name}", DIM, partitions=1) as other,
+    ):
+        assert store.add_batch(np.ones((2, DIM)), None, ["a", "b"]) == ["a", "b"]
+        assert store.delete(["a"]) == 1
+        assert (store.count(), other.count()) == (1, 0)
+    MilvusVectorStore.drop(there)
+    MilvusVectorStore.drop(f"{milvus_url}/{name}")
+    client.drop_database(name)
+    client.close()
+
+
+def test_collection_whose_creator_was_killed_on_the_way_is_completed(milvus_url: str, monkeypatch):
+    """Partitions and index that are missing are made by the next process that opens it."""
+    url = f"{milvus_url}/half_{uuid4().hex}"
+
+    def crash(self, name, partition, **options):
+        raise EngineUnavailableError("the process was killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MilvusClient, "create_partition", crash)
+        with pytest.raises(EngineUnavailableError):
+            MilvusVectorStore(url, DIM, partitions=2)
+    with MilvusVectorStore(url, DIM) as store:
+        store.add(np.ones(DIM), {"text": "here"}, "a")
+        assert [match.uid for match in store.search(np.ones(DIM))] == ["a"]
+    MilvusVectorStore.drop(url)
+
+
+def test_index_is_that_of_the_collection(milvus_url: str):
+    """One that is opened as exact although it has a graph still returns k rows where k exist."""
+    url = f"{milvus_url}/indexed_{uuid4().hex}"
+    with MilvusVectorStore(url, DIM, index="hnsw", partitions=1) as store:
+        assert store.stats()["index"] == "hnsw"
+    with MilvusVectorStore(url, DIM, index="flat") as store:
+        assert store.stats()["index"] == "hnsw"
+    MilvusVectorStore.drop(url)
 
 
 def test_call_on_a_server_that_stopped_is_a_typed_error_within_its_timeout(milvus_url: str, monkeypatch):

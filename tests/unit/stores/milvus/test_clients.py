@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from tests.unit.stores.milvus.conftest import DIM
 
 from super_advanced_agents.errors import EngineUnavailableError, OverloadedError
 from super_advanced_agents.stores import MilvusVectorStore
-from super_advanced_agents.stores.milvus.connection import MilvusConnection
-from super_advanced_agents.stores.requests import AddRequest, Bounds, WriteRequest
+from super_advanced_agents.stores.milvus.engine.connection import MilvusConnection
+from super_advanced_agents.stores.requests import AddRequest, Bounds
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 ONE = np.ones(DIM)
@@ -61,6 +62,27 @@ def test_tenants_of_a_collection_see_nothing_of_each_other(store: MilvusVectorSt
     assert ann.delete(where={}, namespace="n") == 1
 
 
+def test_client_reads_its_own_writes_while_another_writes(store: MilvusVectorStore, collection_url: str):
+    """Adds, replacements and deletions in tenants of its own and in a shared one, without a miss or a foreign row."""
+
+    def work(own: MilvusVectorStore, name: str) -> None:
+        alone, shared = tenant_view(own, name), tenant_view(own, "shared")
+        for i in range(12):
+            uids, metadata = [f"{name}{i}", f"{name}-last"], {"by": name, "n": i}
+            for view in (alone, shared):
+                view.add_batch(np.ones((2, DIM)), [metadata, metadata], uids, namespace="n")
+                assert [each.metadata for each in view.get(uids, namespace="n")] == [metadata, metadata]
+                assert view.delete([f"{name}{i}"], namespace="n") == 1
+                assert view.count({"by": name}, namespace="n") == 1
+            assert {match.metadata["by"] for match in alone.search(np.ones(DIM), 10, namespace="n")} == {name}
+
+    with MilvusVectorStore(collection_url, DIM) as other, ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(work, own, name) for own, name in ((store, "ann"), (other, "bob"))]:
+            future.result()
+    for tenant in ("ann", "bob", "shared"):
+        tenant_view(store, tenant).delete(where={}, namespace="n")
+
+
 async def test_namespaces_are_listed_by_name(store: MilvusVectorStore):
     """More of them than are asked for, and none of which all records were deleted."""
     for name in ("c", "a", "b", "gone"):
@@ -75,7 +97,7 @@ def test_repetition_after_a_crash_before_the_rows_stores_the_planned_uids(
 ):
     """The id is stored before the rows, with the uids that the first try made."""
 
-    def crash(self, tenant, rows, *, partition):
+    def crash(self, tenant, columns, *, partition):
         raise EngineUnavailableError("the process was killed here")
 
     request = _add(None, "given", None, write_id="w1")
@@ -120,11 +142,12 @@ async def test_queue_of_writes_is_bounded(collection_url: str, milvus_url: str):
 def test_failed_call_of_a_group_of_writes_fails_all_of_them(store: MilvusVectorStore, monkeypatch):
     """None is acknowledged, and the next write works."""
 
-    def fail(self, tenant, rows, *, partition):
+    def fail(self, tenant, columns, *, partition):
         raise EngineUnavailableError("Milvus does not answer")
 
-    writes: list[WriteRequest] = [
-        AddRequest(bounds=Bounds(dim=DIM), vectors=np.ones((1, DIM), np.float32), uids=[uid]) for uid in "abc"
+    writes = [
+        store._writes.prepare(AddRequest(bounds=Bounds(dim=DIM), vectors=np.ones((1, DIM), np.float32), uids=[uid]))
+        for uid in "abc"
     ]
     with monkeypatch.context() as patched:
         patched.setattr(MilvusConnection, "upsert", fail)

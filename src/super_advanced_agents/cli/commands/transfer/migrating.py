@@ -35,13 +35,28 @@ def migrate(
         str,
         typer.Option("--to", envvar="SAA_MIGRATE_TO", help="The empty store that gets everything, named likewise."),
     ],
+    source_state: Annotated[
+        str | None,
+        typer.Option(
+            "--from-state",
+            envvar="SAA_MIGRATE_FROM_STATE",
+            help="The PostgreSQL database of the source's catalog and keys, named beside a store in Milvus.",
+        ),
+    ] = None,
+    target_state: Annotated[
+        str | None,
+        typer.Option(
+            "--to-state", envvar="SAA_MIGRATE_TO_STATE", help="That of the target (SAA_STATE of its servers)."
+        ),
+    ] = None,
+    keys: Annotated[bool, typer.Option(help="Move API keys, too: as hashes, so that callers keep theirs.")] = True,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with what is written meanwhile, until Ctrl-C is pressed.")
     ] = False,
     data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
-    """Move memories, collections and settings of all tenants to another store; compare both.
+    """Move memories, collections, settings and API keys of all tenants to another store; compare both.
 
     The source may be used meanwhile, and is not changed. The same command goes on after an interruption, and catches up
     with what was written since. To switch: stop the servers that write to the source, run the command once more, and
@@ -49,12 +64,26 @@ def migrate(
 
     A folder is a data folder, or that of a store alone. Passwords: in SAA_MIGRATE_FROM and SAA_MIGRATE_TO, ~/.pgpass.
     """
+    from super_advanced_agents.server.auth.moving import KeyMove
     from super_advanced_agents.tenancy.migration import Migration
 
-    with _progress() as (on_step, on_records):
-        migration = Migration(source, target, data_dir / "migrations", on_step=on_step, on_records=on_records)
+    with (
+        KeyMove(source, target, source_state=source_state, target_state=target_state) as key_move,
+        _progress() as (on_step, on_records),
+    ):
+        migration = Migration(
+            source,
+            target,
+            data_dir / "migrations",
+            source_state=source_state,
+            target_state=target_state,
+            on_open=key_move.open if keys else lambda: None,
+            on_step=on_step,
+            on_records=on_records,
+        )
         migrated = asyncio.run(_run(migration, follow=follow))
-    _print(migrated, as_json=as_json)
+        moved_keys = key_move.move()
+    _print(migrated, moved_keys, as_json=as_json)
     if not migrated.equal:
         raise typer.Exit(FAILED)
 
@@ -96,7 +125,7 @@ def _progress() -> Iterator[tuple[Callable[[str, int | None], None], Callable[[i
         yield on_step, on_records
 
 
-def _print(migrated: Migrated, *, as_json: bool) -> None:
+def _print(migrated: Migrated, keys: int, *, as_json: bool) -> None:
     parts = migrated.parts
     copied, deleted = (sum(getattr(part, name) for part in parts.values()) for name in ("copied", "deleted"))
     seconds = sum(part.seconds for part in parts.values())
@@ -111,6 +140,7 @@ def _print(migrated: Migrated, *, as_json: bool) -> None:
                 "seconds": round(seconds, 3),
                 "agents": migrated.agents,
                 "collections": len(parts) - 1,
+                "keys": keys,
                 "models": migrated.models,
                 "namespaces": _namespaces(migrated),
             }
@@ -120,9 +150,12 @@ def _print(migrated: Migrated, *, as_json: bool) -> None:
     print_result(f"Copied {copied} records in {seconds:.1f} s{rate}; deleted {deleted} that the source has no more.")
     if migrated.agents or len(parts) > 1:
         print_result(f"Stored the settings of {migrated.agents} agents, and {len(parts) - 1} collections.")
+    if keys:
+        print_result(f"Stored {keys} valid API keys as hashes: callers go on with the keys that they have.")
     if not migrated.with_catalog:
         print_note(
-            "Collections and settings of agents stay where they are: both URLs must be of stores that hold them."
+            "Collections, settings of agents and API keys stay where they are: both URLs must be of stores that hold "
+            "them, or have --from-state and --to-state beside them."
         )
     if migrated.equal:
         print_result(f"Both stores are equal: {records} records, by count and checksum of each namespace.")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
 
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.milvus.expressions import among, every
-from super_advanced_agents.stores.milvus.rows import Row, Scope, digest_of, primary_key
+from super_advanced_agents.stores.milvus.rows import Content, Row, Scope, primary_key
 from super_advanced_agents.stores.milvus.table import Table
-from super_advanced_agents.stores.milvus.transaction import Transaction
-from super_advanced_agents.stores.milvus.write_ids import WriteIds
+from super_advanced_agents.stores.milvus.writing.recent_writes import RecentWrites
+from super_advanced_agents.stores.milvus.writing.transaction import Transaction
+from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.records.documents import checked_document, with_text
 from super_advanced_agents.stores.records.patches import merge_patch
@@ -35,8 +38,16 @@ _MODEL_KNOWN_S = 2.0
 _MAX_MODELS = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedWrite:
+    """Hold a write, and what was computed ahead of the records that it stores."""
+
+    request: WriteRequest[Any]
+    contents: list[Content] = field(default_factory=list)
+
+
 class Writer:
-    """Execute writes. Only the writer thread calls `write`.
+    """Execute writes. Only the writer thread calls `write`; any thread calls `prepare`.
 
     Args:
         table: the rows.
@@ -53,18 +64,28 @@ class Writer:
         self._models: dict[Scope, tuple[str, float]] = {}
         self._swept_at: dict[str, float] = {}
         self._last_seq = 0
+        self._recent = RecentWrites()
 
-    def check(self, request: WriteRequest[Any]) -> None:
-        """Raise if a vector of a request has no direction, or is too long to compare."""
+    def prepare(self, request: WriteRequest[Any]) -> PreparedWrite:
+        """Check the vectors of a request, and compute the terms and facts of its records.
+
+        This takes as long as the server needs to store them, so it is done while others are stored.
+
+        Raises:
+            InvalidInputError: a vector has no direction, or is too long to compare.
+        """
         match request:
             case AddRequest():
                 self._scaled(request.vectors, field="vectors")
+                return PreparedWrite(request, _contents(request))
             case PutRequest():
                 self._scaled(request.vectors, field="records")
+                return PreparedWrite(request, _contents(request))
             case UpdateRequest() if request.vector is not None:
                 self._scaled(request.vector[np.newaxis], field="vector")
+        return PreparedWrite(request)
 
-    def write(self, writes: list[WriteRequest[Any]]) -> list[object]:
+    def write(self, writes: list[PreparedWrite]) -> list[object]:
         """Execute writes in order, and store neighbouring ones of a tenant together.
 
         Returns:
@@ -75,59 +96,55 @@ class Writer:
             group = [write for _, write in numbered]
             outcomes: list[object] = []
             try:
-                if group[0].write_id is not None:
+                if group[0].request.write_id is not None:
                     outcomes = [self._write_once(group[0])]
                 else:
-                    transaction = Transaction(self._table, group[0].tenant)
-                    transaction.load(key for write in group for key in _keys_of(write))
+                    transaction = self._begin(group[0].request.tenant, group)
                     for write in group:
                         try:
                             outcomes.append(self._apply(write, transaction))
                         except (InvalidInputError, ModelMismatchError) as exc:
                             outcomes.append(exc)  # raised before the write changed anything
-                    applied = [
-                        write
-                        for write, outcome in zip(group, outcomes, strict=True)
-                        if not isinstance(outcome, BaseException)
-                    ]
-                    self._flush(transaction, applied)
+                    self._flush(transaction)
             except Exception as exc:
                 outcomes = [exc] * len(group)
             results.extend(outcomes)
         return results
 
-    def _write_once(self, write: WriteRequest[Any]) -> object:
-        assert write.write_id is not None
-        tenant, write_id, digest = write.tenant, write.write_id, write_digest(write).hex()
+    def _begin(self, tenant: str, writes: Sequence[PreparedWrite]) -> Transaction:
+        transaction = Transaction(self._table, tenant, self._recent)
+        transaction.load(key for write in writes for key in _keys_of(write.request))
+        transaction.load_sessions(session for write in writes for session in _sessions_of(write.request))
+        return transaction
+
+    def _write_once(self, write: PreparedWrite) -> object:
+        request = write.request
+        assert request.write_id is not None
+        tenant, write_id, digest = request.tenant, request.write_id, write_digest(request).hex()
         given = None
-        if isinstance(write, AddRequest):
-            given = list(write.uids) if write.uids is not None else [None] * len(write.vectors)
+        if isinstance(request, AddRequest):
+            given = list(request.uids) if request.uids is not None else [None] * len(request.vectors)
         known = self._write_ids.find(tenant, write_id, digest, given)
         if known is not None and known.done:
             return known.result
         planned = None
-        if isinstance(write, AddRequest):
-            planned = write.with_uids().uids if known is None else cast("list[str]", known.result)
-            write = write.replaced(uids=planned)
-        transaction = Transaction(self._table, tenant)
-        transaction.load(_keys_of(write))
+        if isinstance(request, AddRequest):
+            planned = request.with_uids().uids if known is None else cast("list[str]", known.result)
+            write = PreparedWrite(request.replaced(uids=planned), write.contents)
+        transaction = self._begin(tenant, [write])
         result = self._apply(write, transaction)
         # Before the rows: a repetition after a crash in between stores rows with the same uids.
         self._write_ids.store(tenant, write_id, digest, given, None if planned is None else [*planned], done=False)
-        self._flush(transaction, [write])
+        self._flush(transaction)
         self._write_ids.store(tenant, write_id, digest, given, result, done=True)
         return result
 
-    def _flush(self, transaction: Transaction, writes: Sequence[WriteRequest[Any]]) -> None:
+    def _flush(self, transaction: Transaction) -> None:
         transaction.flush()
         now = time.monotonic()
-        for write in writes:
-            if isinstance(write, AddRequest) and write.uids is None and write.model_id is not None:
-                if len(self._models) >= _MAX_MODELS:
-                    self._models.clear()
-                self._models[_scope_of(write)] = (write.model_id, now + _MODEL_KNOWN_S)
-            elif not isinstance(write, AddRequest) or write.uids is not None:
-                self._models = {scope: known for scope, known in self._models.items() if scope.tenant != write.tenant}
+        if len(self._models) >= _MAX_MODELS:
+            self._models.clear()
+        self._models.update((scope, (model, now + _MODEL_KNOWN_S)) for scope, model in transaction.models.items())
         self._sweep(transaction.tenant, now)
 
     def _sweep(self, tenant: str, now: float) -> None:
@@ -137,37 +154,39 @@ class Writer:
         if len(self._swept_at) >= _MAX_MODELS:
             self._swept_at.clear()
         self._swept_at[tenant] = now + _SWEEP_EVERY_S
-        expired = every(self._table.scope(tenant), f"expires_at <= {self._table.clock.now()!r}")
-        keys = [row["pk"] for row in self._table.some(tenant, expired, ["pk"], _SWEPT_ROWS)]
-        if keys:
-            transaction = Transaction(self._table, tenant)
-            transaction.remove(keys)
-            transaction.flush()
+        expired = f"expires_at <= {self._table.clock.now()!r}"
+        rows = self._table.some(tenant, every(self._table.scope(tenant), expired), ["pk"], _SWEPT_ROWS)
+        if rows:
+            transaction = Transaction(self._table, tenant, self._recent)
+            transaction.remove(row["pk"] for row in rows)
+            transaction.flush(only=expired)  # another client may have replaced one meanwhile
 
     # -- each kind of write ---------------------------------------------------------------------------------------
 
-    def _apply(self, write: WriteRequest[Any], transaction: Transaction) -> object:
-        match write:
-            case AddRequest():
-                return self._add(write, transaction)
-            case PutRequest():
-                return self._put(write, transaction)
-            case UpdateRequest():
-                return self._update(write, transaction)
-            case DeleteRequest():
-                return self._delete(write, transaction)
-            case _:
-                raise AssertionError(write)
+    def _apply(self, write: PreparedWrite, transaction: Transaction) -> object:
+        match write.request:
+            case AddRequest() as request:
+                return self._add(request, write.contents, transaction)
+            case PutRequest() as request:
+                return self._put(request, write.contents, transaction)
+            case UpdateRequest() as request:
+                return self._update(request, transaction)
+            case DeleteRequest() as request:
+                return self._delete(request, transaction)
+            case request:
+                raise AssertionError(request)
 
-    def _add(self, request: AddRequest, transaction: Transaction) -> list[str]:
+    def _add(self, request: AddRequest, contents: Sequence[Content], transaction: Transaction) -> list[str]:
         scope, now, clock = _scope_of(request), time.time(), self._table.clock
         given = request.uids or [None] * len(request.vectors)
         uids = cast("list[str]", request.with_uids().uids)
         keys = [primary_key(scope, uid) for uid in uids]
         transaction.assume_new(key for key, uid in zip(keys, given, strict=True) if uid is None)
-        self._check_model(transaction, scope, request.model_id, keys, known_new=request.uids is None)
+        if request.model_id is not None:
+            self._check_model(transaction, scope, request.model_id, () if request.uids is None else keys)
+            transaction.models[scope] = request.model_id
         positions = list({key: i for i, key in enumerate(keys)}.values())  # of equal uids the last wins
-        digests = {i: digest_of(request.documents[i], request.vectors[i]) for i in positions}
+        digests = {i: contents[i].digest for i in positions}
         original = self._duplicates(transaction, scope, uids, digests) if request.dedupe is not None else {}
         seq = self._next_seqs(len(positions))
         for i in positions:
@@ -179,9 +198,9 @@ class Writer:
                 Row(
                     scope=scope,
                     uid=uids[i],
+                    pk=keys[i],
                     seq=next(seq),
-                    document=request.documents[i],
-                    vector=request.vectors[i],
+                    content=contents[i],
                     model_id=request.model_id,
                     source=None if request.sources is None else request.sources[i],
                     session=None if request.sessions is None else request.sessions[i],
@@ -190,7 +209,6 @@ class Writer:
                     updated_at=now,
                     expires_at=None if lifetime is None else clock.now() + lifetime,
                     priority=None if request.priorities is None else request.priorities[i],
-                    digest=digests[i],
                 )
             )
         return [original.get(uid, uid) for uid in uids]
@@ -208,8 +226,8 @@ class Writer:
                 original[uids[i]] = known[digest]
         return original
 
-    def _put(self, request: PutRequest, transaction: Transaction) -> int:
-        now = self._table.clock.now()
+    def _put(self, request: PutRequest, contents: Sequence[Content], transaction: Transaction) -> int:
+        now, models_of = self._table.clock.now(), {}
         live = [i for i, record in enumerate(request.records) if record.expires_at is None or record.expires_at > now]
         by_key = {_key_of(request, i): i for i in live}
         for namespace in dict.fromkeys(request.records[i].namespace for i in live):
@@ -217,18 +235,21 @@ class Writer:
             models = list(dict.fromkeys(m for i in chosen if (m := request.records[i].model_id) is not None))
             if len(models) > 1:
                 raise model_mismatch(namespace, models[0], models[1])
-            keys = [_key_of(request, i) for i in chosen]
-            self._check_model(transaction, Scope(request.tenant, namespace), models[0] if models else None, keys)
+            if models:
+                scope = Scope(request.tenant, namespace)
+                self._check_model(transaction, scope, models[0], [_key_of(request, i) for i in chosen])
+                models_of[scope] = models[0]
+        transaction.models |= models_of
         seq = self._next_seqs(len(by_key))
-        for i in by_key.values():
-            record, document, vector = request.records[i], request.documents[i], request.vectors[i]
+        for key, i in by_key.items():
+            record = request.records[i]
             transaction.put(
                 Row(
                     scope=Scope(request.tenant, record.namespace),
                     uid=record.uid,
+                    pk=key,
                     seq=next(seq),
-                    document=document,
-                    vector=vector,
+                    content=contents[i],
                     model_id=record.model_id,
                     source=record.source,
                     session=record.session,
@@ -237,7 +258,6 @@ class Writer:
                     updated_at=record.updated_at,
                     expires_at=record.expires_at,
                     priority=record.priority,
-                    digest=digest_of(document, vector),
                 )
             )
         return len(by_key)
@@ -248,20 +268,22 @@ class Writer:
         old = transaction.get(key)
         if old is None:
             return False
-        metadata = merge_patch(_metadata(old), request.changes or {})
+        stored = old.content.document
+        metadata = merge_patch(with_text(stored.text, stored.json), request.changes or {})
         document = checked_document(metadata, field="changes", limits=self._limits, stored=True)
-        if request.vector is not None:
+        if request.vector is not None and request.model_id is not None:
             self._check_model(transaction, scope, request.model_id, [key])
-        vector = old.vector if request.vector is None else request.vector
+            transaction.models[scope] = request.model_id
+        vector = old.content.vector if request.vector is None else request.vector
         lifetime = request.expires_in_s
         expires_at = self._table.clock.now() + lifetime if isinstance(lifetime, int | float) else lifetime
         transaction.put(
             Row(
                 scope=scope,
                 uid=old.uid,
+                pk=key,
                 seq=next(self._next_seqs(1)),
-                document=document,
-                vector=vector,
+                content=Content.prepared(document, vector),
                 model_id=old.model_id if request.vector is None else request.model_id,
                 source=old.source if request.source is ... else request.source,
                 session=old.session,
@@ -270,7 +292,6 @@ class Writer:
                 updated_at=time.time(),
                 expires_at=old.expires_at if expires_at is ... else expires_at,
                 priority=old.priority if request.priority is ... else request.priority,
-                digest=digest_of(document, vector),
             )
         )
         return True
@@ -285,25 +306,13 @@ class Writer:
         transaction.remove(keys)
         return len(keys)
 
-    def _check_model(
-        self,
-        transaction: Transaction,
-        scope: Scope,
-        model_id: str | None,
-        keys: Sequence[str],
-        *,
-        known_new: bool = False,
-    ) -> None:
-        if model_id is None or (
-            known_new and self._models.get(scope, ("", 0.0))[0] == model_id and self._is_fresh(scope)
-        ):
-            return
-        other = transaction.other_model(scope, model_id, but_for=set() if known_new else {*keys})
-        if other is not None:
-            raise model_mismatch(scope.namespace, other, model_id)
-
-    def _is_fresh(self, scope: Scope) -> bool:
-        return time.monotonic() < self._models[scope][1]
+    def _check_model(self, transaction: Transaction, scope: Scope, model_id: str, replaced: Sequence[str]) -> None:
+        # Rows with the keys `replaced` may have another model now.
+        known, until = self._models.get(scope, ("", 0.0))
+        if transaction.models.get(scope, known if time.monotonic() < until else None) != model_id:
+            other = transaction.other_model(scope, model_id, but_for={*replaced})
+            if other is not None:
+                raise model_mismatch(scope.namespace, other, model_id)
 
     def _next_seqs(self, count: int) -> Iterator[int]:
         # Microseconds, so that the writes of several processes are ordered by time.
@@ -312,20 +321,21 @@ class Writer:
         return iter(range(first, first + count))
 
 
-def cost_of(write: WriteRequest[Any]) -> int:
+def cost_of(write: PreparedWrite) -> int:
     """Return how many records a write counts as in the queue of writes."""
-    match write:
-        case AddRequest():
-            return max(1, len(write.vectors))
-        case PutRequest():
-            return max(1, len(write.records))
-        case _:
-            return 1
+    return max(1, len(write.contents))
 
 
-def _group_of(numbered: tuple[int, WriteRequest[Any]]) -> tuple[str, int]:
+def _contents(request: AddRequest | PutRequest) -> list[Content]:
+    return [
+        Content.prepared(document, vector)
+        for document, vector in yield_gil(zip(request.documents, request.vectors, strict=True))
+    ]
+
+
+def _group_of(numbered: tuple[int, PreparedWrite]) -> tuple[str, int]:
     # Neighbouring writes of equal keys are stored together; a key with the position is unique.
-    position, write = numbered
+    position, write = numbered[0], numbered[1].request
     alone = write.write_id is not None or isinstance(write, DeleteRequest)
     return write.tenant, position + 1 if alone else 0
 
@@ -349,5 +359,10 @@ def _keys_of(write: WriteRequest[Any]) -> Iterator[str]:
             yield primary_key(_scope_of(write), write.uid)
 
 
-def _metadata(row: Row) -> dict[str, Any]:
-    return with_text(row.document.text, row.document.json)
+def _sessions_of(write: WriteRequest[Any]) -> Iterator[tuple[str, str]]:
+    match write:
+        case AddRequest():
+            namespace = _scope_of(write).namespace
+            yield from ((namespace, session) for session in write.sessions or () if session is not None)
+        case PutRequest():
+            yield from ((each.namespace, each.session) for each in write.records if each.session is not None)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from itertools import pairwise
-from typing import Any
 
 from super_advanced_agents.stores.milvus.expressions import ALL, among, every, quote
-from super_advanced_agents.stores.milvus.rows import ROW_COLUMNS, Row, Scope, row_of
+from super_advanced_agents.stores.milvus.rows import ROW_COLUMNS, Row, Scope, Stored, columns_of, row_of
 from super_advanced_agents.stores.milvus.table import Table
+from super_advanced_agents.stores.milvus.writing.recent_writes import RecentWrites
 
 _MAX_CALL_BYTES = 40 * 1024 * 1024
 """The bytes of one call; Milvus accepts 64 MiB. A batch of 1,000 records takes 3 MiB, of the largest 90 MiB."""
 _KEYS_PER_DELETION = 1_000
-_ITEM_BYTES = 512
+_SESSIONS_PER_QUERY = 200
+_MANY_KEYS = 256
+"""Most rows of so many keys are new, so it is asked first which exist."""
 
 
 class Transaction:
@@ -25,24 +28,53 @@ class Transaction:
     Args:
         table: the rows.
         tenant: the tenant.
+        recent: what this client wrote a moment ago.
+
+    Attributes:
+        models: the embedding model that each namespace was checked to have, or will have with the changes.
     """
 
-    def __init__(self, table: Table, tenant: str) -> None:
+    def __init__(self, table: Table, tenant: str, recent: RecentWrites) -> None:
         self.tenant = tenant
         self._table = table
+        self._recent = recent
         self._rows: dict[str, Row | None] = {}
         self._changed: dict[str, None] = {}
         self._deleted: dict[str, None] = {}
         self._sessions: dict[tuple[str, str], _Session] = {}
+        self.models: dict[Scope, str] = {}
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     def load(self, keys: Iterable[str]) -> None:
         """Read the rows with these primary keys, unless they are known."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        found = self._table.by_key(self.tenant, wanted, ROW_COLUMNS) if wanted else {}
-        for key in wanted:
-            self._rows[key] = row_of(found[key]) if key in found else None
+        self._rows.update(dict.fromkeys(wanted))
+        since = self._recent.since(self.tenant, wanted)
+        if len(wanted) > _MANY_KEYS:
+            wanted = list(self._table.by_key(self.tenant, wanted, ["pk"], since=since))
+        found = self._table.by_key(self.tenant, wanted, ROW_COLUMNS, since=since)
+        self._rows.update((key, row_of(columns)) for key, columns in found.items())
+
+    def load_sessions(self, sessions: Iterable[tuple[str, str]]) -> None:
+        """Read the turns of these sessions, each a namespace and a name, unless they are known."""
+        by_namespace: defaultdict[str, list[str]] = defaultdict(list)
+        for namespace, name in dict.fromkeys(sessions):
+            if (namespace, name) not in self._sessions:
+                by_namespace[namespace].append(name)
+        for namespace, names in by_namespace.items():
+            for start in range(0, len(names), _SESSIONS_PER_QUERY):
+                self._load_sessions(namespace, names[start : start + _SESSIONS_PER_QUERY])
+
+    def _load_sessions(self, namespace: str, names: Sequence[str]) -> None:
+        members = every(self._table.scope(self.tenant, namespace), among("session", names))
+        since = self._recent.since(self.tenant, [(namespace, name) for name in names])
+        places: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in names}
+        for row in self._table.rows(self.tenant, members, ["pk", "place", "seq", "session"], since=since):
+            # Those that this transaction changed before the session was needed are not in the table as they will be.
+            if row["pk"] not in self._deleted:
+                places[row["session"]][row["pk"]] = (row["place"], row["seq"])
+        self._sessions.update(((namespace, name), _Session(places[name])) for name in names)
 
     def assume_new(self, keys: Iterable[str]) -> None:
         """Take it that no rows have these primary keys, because they were just made."""
@@ -74,7 +106,7 @@ class Transaction:
         unread = self._changed.keys() | self._deleted.keys() | but_for
         stored = self._table.rows(self.tenant, wanted, ["pk", "digest", "seq", "uid"])
         found = [(row["seq"], row["digest"], row["uid"]) for row in stored if row["pk"] not in unread]
-        found += [(row.seq, row.digest, row.uid) for row in self._changed_rows(scope, but_for)]
+        found += [(row.seq, row.content.digest, row.uid) for row in self._changed_rows(scope, but_for)]
         uids: dict[str, str] = {}
         for _, digest, uid in sorted(found):
             uids.setdefault(digest, uid)
@@ -122,38 +154,32 @@ class Transaction:
             self._deleted[key] = None
 
     def _session(self, namespace: str, name: str) -> _Session:
-        session = self._sessions.get((namespace, name))
-        if session is None:
-            members = every(self._table.scope(self.tenant, namespace), f"session == {quote(name)}")
-            rows = self._table.rows(self.tenant, members, ["pk", "place", "seq"])
-            # Those that this transaction changed before the session was needed are not in the table as they will be.
-            places = {row["pk"]: (row["place"], row["seq"]) for row in rows if row["pk"] not in self._deleted}
-            session = self._sessions[namespace, name] = _Session(places)
-        return session
+        self.load_sessions([(namespace, name)])
+        return self._sessions[namespace, name]
 
     # -- storing --------------------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Store all changes."""
+    def flush(self, *, only: str = ALL) -> None:
+        """Store all changes; of rows that are to be deleted, those that meet the expression `only`."""
         windows = self._windows()
-        encoded = [
-            row.encoded(*(None if key is None else self._rows[key] for key in windows.get(pk, (None, None))))
+        stored = [
+            Stored(row, row.window(*windows.get(pk, (None, None))))
             for pk in self._changed
             if (row := self._rows[pk]) is not None
         ]
-        partition = self._table.partition(self.tenant)
-        for part in _parts(encoded):
-            self._table.connection.upsert(self.tenant, part, partition=partition)
-        keys = list(self._deleted)
-        for start in range(0, len(keys), _KEYS_PER_DELETION):
-            chosen = among("pk", keys[start : start + _KEYS_PER_DELETION])
-            self._table.connection.delete(self.tenant, chosen, partition=partition)
+        connection, partition, deleted = self._table.connection, self._table.partition(self.tenant), list(self._deleted)
+        self._recent.note(self.tenant, [*self._changed, *deleted, *self._sessions], connection.last_write(self.tenant))
+        for part in _parts(stored):
+            connection.upsert(self.tenant, columns_of(part), partition=partition)
+        for start in range(0, len(deleted), _KEYS_PER_DELETION):
+            chosen = among("pk", deleted[start : start + _KEYS_PER_DELETION])
+            connection.delete(self.tenant, every(chosen, only), partition=partition)
         self._changed.clear()
         self._deleted.clear()
         self._sessions.clear()
 
-    def _windows(self) -> dict[str, tuple[str | None, str | None]]:
-        # The keys of the turns before and after each turn that is to be stored. Neighbours of changed turns are, too.
+    def _windows(self) -> dict[str, tuple[Row | None, Row | None]]:
+        # The turns before and after each turn that is to be stored. Neighbours of changed turns are, too.
         neighbours: dict[str, tuple[str | None, str | None]] = {}
         for session in self._sessions.values():
             order = session.order()
@@ -161,16 +187,16 @@ class Transaction:
             affected = session.affected(order)
             neighbours.update((key, around[key]) for key in affected)
         self.load([*neighbours, *(key for pair in neighbours.values() for key in pair if key is not None)])
-        kept = {}
+        windows = {}
         for key, pair in neighbours.items():
             row = self._rows[key]
             if row is None:  # deleted by another client meanwhile
                 continue
-            before, after = (None if other is None or self._rows[other] is None else other for other in pair)
-            row.before, row.after = before or "", after or ""
-            kept[key] = (before, after)
+            before, after = (None if other is None else self._rows[other] for other in pair)
+            row.before, row.after = ("" if other is None else other.pk for other in (before, after))
+            windows[key] = (before, after)
             self._changed[key] = None
-        return kept
+        return windows
 
 
 class _Session:
@@ -208,11 +234,11 @@ def _expired(row: Row, now: float) -> bool:
     return row.expires_at is not None and row.expires_at <= now
 
 
-def _parts(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
-    part: list[dict[str, Any]] = []
+def _parts(rows: Sequence[Stored]) -> Iterator[list[Stored]]:
+    part: list[Stored] = []
     size = 0
     for row in rows:
-        row_bytes = _size(row)
+        row_bytes = row.size_bytes
         if part and size + row_bytes > _MAX_CALL_BYTES:
             yield part
             part, size = [], 0
@@ -220,13 +246,3 @@ def _parts(rows: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
         size += row_bytes
     if part:
         yield part
-
-
-def _size(row: Mapping[str, Any]) -> int:
-    size = _ITEM_BYTES + 4 * len(row["vector"])
-    for value in row.values():
-        if isinstance(value, str):
-            size += len(value) if value.isascii() else len(value.encode())
-        elif isinstance(value, list):
-            size += 9 * len(value)
-    return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from super_advanced_agents.errors import ConfigurationError
 
@@ -86,13 +86,27 @@ class MilvusAddress:
             strong=options.get("consistency") == "strong",
         )
 
+    def beside(self, url: str, collection: str) -> str:
+        """Return the URL of another collection, with the options of this one.
+
+        Args:
+            url: the URL that this address was read from.
+            collection: the name of the other collection.
+        """
+        return urlunsplit(urlsplit(url)._replace(path=f"/{collection}"))
+
     @property
     def server(self) -> str:
         """The server as messages name it."""
         return f"Milvus at {self.host}:{self.port}"
 
     @property
+    def target(self) -> str:
+        """The server's address as gRPC takes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
     def uri(self) -> str:
         """The server's address as pymilvus takes it, without a credential."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.target}"

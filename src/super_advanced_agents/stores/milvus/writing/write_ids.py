@@ -12,20 +12,30 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import orjson
 
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.milvus.connection import MilvusConnection
 from super_advanced_agents.stores.milvus.expressions import quote
+from super_advanced_agents.stores.milvus.schema import complete, create_if_missing, writes_name
+
+if TYPE_CHECKING:
+    from super_advanced_agents.stores.milvus.engine.connection import MilvusConnection
 
 RETENTION_S = 86_400.0
 """The time for which a write is remembered; no client repeats a call for longer."""
 
-_MAX_KNOWN = 1_000
+_MAX_KNOWN = 200
 _TRIM_EVERY = 1_000
 _TIMEOUT_S = 60.0
 _MAX_CHARS = 65_535
+_KINDS = {
+    **dict.fromkeys(("pk", "digest", "result"), "STRING"),
+    "done": "BOOLEAN",
+    "at": "DOUBLE",
+    "vector": "VECTOR",  # Milvus requires one
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class WriteIds:
 
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
-        self._name = f"{connection.address.collection}_writes"
+        self._name = writes_name(connection.address.collection)
         self._known: OrderedDict[tuple[str, str], KnownWrite] = OrderedDict()
         self._ready = False
         self._until_trim = _TRIM_EVERY
@@ -104,15 +114,15 @@ class WriteIds:
         stored = result
         if given is not None and isinstance(result, list):  # a column holds 65,535 bytes, 1,000 uids up to 1 MiB
             stored = {str(i): uid for i, (uid, known) in enumerate(zip(result, given, strict=True)) if uid != known}
-        row = {
-            "pk": _key(tenant, write_id),
-            "digest": digest,
-            "result": orjson.dumps(stored).decode(),
-            "done": done,
-            "at": time.time(),
-            "vector": [1.0, 0.0],
+        columns: dict[str, list[object]] = {
+            "pk": [_key(tenant, write_id)],
+            "digest": [digest],
+            "result": [orjson.dumps(stored).decode()],
+            "done": [done],
+            "at": [time.time()],
+            "vector": [[1.0, 0.0]],
         }
-        self._connection.store(self._name, [row])
+        self._connection.store(self._name, columns, _KINDS)
         self._known[tenant, write_id] = KnownWrite(digest, result, done)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
@@ -127,19 +137,17 @@ class WriteIds:
         from pymilvus import DataType
 
         client = self._connection.client
-        with self._connection.errors():
-            if not client.has_collection(self._name, timeout=_TIMEOUT_S):
-                schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
-                schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=64)
-                schema.add_field("digest", DataType.VARCHAR, max_length=64)
-                schema.add_field("result", DataType.VARCHAR, max_length=_MAX_CHARS)
-                schema.add_field("done", DataType.BOOL)
-                schema.add_field("at", DataType.DOUBLE)
-                schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # Milvus requires one
-                indexes = client.prepare_index_params()
-                indexes.add_index("vector", index_type="FLAT", metric_type="L2")
-                client.create_collection(self._name, schema=schema, index_params=indexes, timeout=_TIMEOUT_S)
-            client.load_collection(self._name, timeout=_TIMEOUT_S)
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=64)
+        schema.add_field("digest", DataType.VARCHAR, max_length=64)
+        schema.add_field("result", DataType.VARCHAR, max_length=_MAX_CHARS)
+        schema.add_field("done", DataType.BOOL)
+        schema.add_field("at", DataType.DOUBLE)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+        indexes = client.prepare_index_params()
+        indexes.add_index("vector", index_type="FLAT", metric_type="L2")
+        create_if_missing(self._connection, self._name, schema)
+        complete(self._connection, self._name, (), indexes)
         self._ready = True
 
 

@@ -1,0 +1,1 @@
+"""Writes: one thread executes them, and stores those of a tenant that wait in one call."""
