@@ -1,4 +1,4 @@
-"""Measure a store over Milvus beside pymilvus by hand on the same server, and a migration to it.
+"""Measure a store over Milvus beside pymilvus by hand, and a migration to it.
 
 The server is `SAA_TEST_MILVUS_URL`, else the one that the tests start, whose writes are visible after 20 ms.
 """

@@ -188,7 +188,7 @@ def test_nothing_above_the_stores_names_an_engine() -> None:
     assert naming == NAMES_AN_ENGINE.keys()
 
 
-SERVES = {"mcp.py", "serving.py", "keys.py", "working.py"}
+SERVES = {"mcp.py", "serving.py", "keys.py", "working.py", "migrating.py"}
 """Commands that serve, or manage what only a server reads."""
 
 

@@ -1,4 +1,4 @@
-"""The places of collections: folders, schemas in a PostgreSQL database, or collections of a Milvus server."""
+"""The places of collections: folders, schemas in PostgreSQL or collections of Milvus."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class MilvusPlace:
         """Do nothing: the first use makes it, at whichever server."""
 
     def open(self, entry: Entry) -> VectorStore:
-        """Open the store of a collection; all its records are in one partition, as they are of one tenant."""
+        """Open the store of a collection, with one partition for its one tenant."""
         info = entry.info
         store = MilvusVectorStore(
             self._address.beside(self._url, self._name(entry.id)),

@@ -1,4 +1,4 @@
-"""Moving of API keys to the table of another service: their hashes, and the secret that they were made with."""
+"""Moving of API keys to the table of another service, as hashes with their secret."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from super_advanced_agents.types import JSONValue, Metadata
 MAX_FACTS = 4_096
 """The most members of a list in Milvus."""
 _SMALL_CHARS = 100
-"""The characters of a fact whose hash is kept: most records have facts that others have, too."""
+"""The most characters of a fact whose hash is kept; records have many small facts in common."""
 
 
 def fact_hashes(metadata: Metadata) -> tuple[list[int], bool]:

@@ -18,7 +18,10 @@ from super_advanced_agents.types import Record
 _BLOCK = 64
 """The records that are read before their bytes are counted: 5 MiB at most."""
 _MODEL_KNOWN_S = 2.0
-"""The seconds for which a search does not ask again which model a namespace has, if nothing is written here."""
+"""The seconds for which a search does not ask again which model a namespace has.
+
+A write of this process ends them.
+"""
 _MAX_MODELS = 10_000
 
 

@@ -30,7 +30,10 @@ _TEXT_BYTES = 60_000
 A column holds 65,535 bytes, a text may have 65,536.
 """
 _AHEAD_CHARS = 4_096
-"""The longest text whose terms are computed before its write is queued: those of a long one take more room than it."""
+"""The longest text whose terms are computed before its write is queued.
+
+The terms of a long text take more room than it.
+"""
 _ROW_BYTES = 512
 """The bytes of a row beside its texts, its lists and its vector."""
 _NUMBER_BYTES = 9
@@ -98,7 +101,7 @@ class Terms(NamedTuple):
 
 
 _NO_TERMS = Terms([], [], -1, complete=True)
-"""Those of a record without a text, which the keyword index does not have."""
+"""The terms of a record without a text, which the keyword index does not have."""
 
 
 @dataclass(slots=True)

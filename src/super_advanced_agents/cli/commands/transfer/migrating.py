@@ -56,7 +56,9 @@ def migrate(
     data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
-    """Move memories, collections, settings and API keys of all tenants to another store; compare both.
+    """Move everything of all tenants to another store, and compare both.
+
+    That is memories, collections, settings of agents and API keys.
 
     The source may be used meanwhile, and is not changed. The same command goes on after an interruption, and catches up
     with what was written since. To switch: stop the servers that write to the source, run the command once more, and

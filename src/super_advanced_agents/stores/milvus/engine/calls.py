@@ -162,7 +162,11 @@ class Calls:
         *,
         partition: str = "",
     ) -> int:
-        """Store rows, or replace those with the same primary keys; return the timestamp of the write."""
+        """Store rows, or replace those with the same primary keys.
+
+        Returns:
+            The timestamp of the write.
+        """
         count = len(next(iter(columns.values())))
         request = milvus_pb2.UpsertRequest(collection_name=collection, partition_name=partition, num_rows=count)
         add_columns(request.fields_data, columns, kinds)
@@ -172,7 +176,11 @@ class Calls:
         return int(reply.timestamp)
 
     def delete(self, collection: str, expression: str, *, partition: str = "") -> int:
-        """Delete the rows that meet an expression on primary keys; return a timestamp that is not earlier."""
+        """Delete the rows that meet an expression on primary keys.
+
+        Returns:
+            A timestamp that is not earlier than the deletion.
+        """
         request = milvus_pb2.DeleteRequest(collection_name=collection, partition_name=partition, expr=expression)
         with engine_errors(self._address):
             reply = self._call(self._stub.Delete, request)

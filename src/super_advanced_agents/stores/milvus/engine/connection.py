@@ -147,7 +147,10 @@ class MilvusConnection:
         )
 
     def last_write(self, tenant: str | None) -> int:
-        """Return the timestamp of a tenant's last write over this connection; None for that of any tenant."""
+        """Return the timestamp of a tenant's last write over this connection.
+
+        The tenant None stands for all tenants.
+        """
         with self._lock:
             return self._last_write if tenant is None else self._written.get(tenant, self._written_by_others)
 

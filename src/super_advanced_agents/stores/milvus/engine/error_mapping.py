@@ -1,4 +1,4 @@
-"""Errors of pymilvus and gRPC as errors of this package, in words that hold no values of users."""
+"""Errors of pymilvus and gRPC as errors of this package, without values of users."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pymilvus.grpc_gen import common_pb2, schema_pb2
 from super_advanced_agents.types import Matrix
 
 _FLOATS_TAG = b"\x0a"
-"""The first byte of a `FloatArray`: field 1, a packed list, whose length in bytes and numbers follow."""
+"""The first byte of a `FloatArray`, before the length of its list in bytes and the numbers."""
 _PLACEHOLDER = "$0"
 _ARRAYS = {"STRING": "string_data", "INTEGER": "long_data", "DOUBLE": "double_data", "BOOLEAN": "bool_data"}
 _TYPES = {
@@ -63,7 +63,10 @@ def rows_of(fields: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def hits_of(results: Any, queries: int) -> list[list[dict[str, Any]]]:
-    """Return the rows of a search for each query, with their key `pk` and their similarity `distance`."""
+    """Return the rows of a search for each query.
+
+    Each has its key in `pk`, and its similarity in `distance`.
+    """
     rows = rows_of(results.fields_data)
     for row, key, score in zip(rows, results.ids.str_id.data, results.scores, strict=True):
         row["pk"], row["distance"] = key, score

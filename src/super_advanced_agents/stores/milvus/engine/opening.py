@@ -1,4 +1,7 @@
-"""Opening of a connection, which imports pymilvus: it takes a second, and may not be installed."""
+"""Opening of a connection, which imports pymilvus.
+
+The import takes a second, and fails where pymilvus is not installed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this client wrote a moment ago, and which reads must wait for it."""
+"""Names of what this client wrote a moment ago, for which some reads must wait."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class RecentWrites:
             self._tenants.popitem(last=False)
 
     def since(self, tenant: str, names: Iterable[Hashable]) -> int | None:
-        """Return the timestamp up to which a read of these must wait; None for the tenant's last write."""
+        """Return the timestamp of the write that a read of these must wait for.
+
+        None stands for the tenant's last write.
+        """
         recent = self._tenants.get(tenant)
         if recent is None or any(name in recent.young or name in recent.old for name in names):
             return None

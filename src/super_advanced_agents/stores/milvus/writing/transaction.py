@@ -16,7 +16,7 @@ _MAX_CALL_BYTES = 40 * 1024 * 1024
 _KEYS_PER_DELETION = 1_000
 _SESSIONS_PER_QUERY = 200
 _MANY_KEYS = 256
-"""Most rows of so many keys are new, so it is asked first which exist."""
+"""Most of a larger number of keys are new, so it is asked first which exist."""
 
 
 class Transaction:
