@@ -6,13 +6,19 @@ Each job has three steps, and each step writes one row with the uid that the job
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+import random
 import sqlite3
 import sys
+import threading
+import time
 from contextlib import closing
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.jobs import JobContext, JobLimits, Jobs, JobState, WorkerOptions, job
 
+_DAY_S = 86_400
 STEPS = 3
 LEASE_S = 2.0
 
@@ -70,5 +76,16 @@ async def work(place: str) -> None:
         await task
 
 
+def jump_about() -> None:
+    """Move the clock of this process by a day forth or back, five times a second, with `shifted_clock.c` preloaded."""
+    shift = ctypes.c_long.in_dll(ctypes.CDLL(os.environ["LD_PRELOAD"]), "clock_shift")
+    chance = random.Random(os.getpid())
+    while True:
+        shift.value = chance.choice((-_DAY_S, 0, _DAY_S))
+        time.sleep(0.2)
+
+
 if __name__ == "__main__":
+    if "LD_PRELOAD" in os.environ:
+        threading.Thread(target=jump_about, daemon=True).start()
     asyncio.run(work(sys.argv[1]))

@@ -77,6 +77,10 @@ ROWS = {
     ("GET", "/v1/jobs/{job}/events"): JOBS,
     ("POST", "/v1/jobs/{job}/cancel"): JOBS,
     ("POST", "/v1/jobs/{job}/retry"): JOBS,
+    ("POST", "/v1/uploads"): JOBS,
+    ("GET", "/v1/uploads"): JOBS,
+    ("POST", "/v1/uploads/{upload}"): JOBS,
+    ("DELETE", "/v1/uploads/{upload}"): JOBS,
     ("GET", "/v1/schedules"): JOBS,
     ("PUT", "/v1/schedules/{schedule}"): JOBS,
     ("PATCH", "/v1/schedules/{schedule}"): JOBS,
@@ -129,6 +133,7 @@ GRPC_ROWS = {
         ADMIN: "PutAgent DeleteAgent",
     },
     "JobService": {
+        JOBS: "CreateUpload AddPart ListUploads DeleteUpload"
         JOBS: "SubmitJob GetJob ListJobs WatchJob CancelJob RetryJob RetryJobs PutSchedule ListSchedules PauseSchedule"
         " DeleteSchedule",
     },

@@ -11,6 +11,8 @@ from super_advanced_agents import DistributedVectorStore
 from super_advanced_agents.client.remote_jobs import RemoteJobs
 from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError, PermissionDeniedError
 
+_BYTES = {"Content-Type": "application/octet-stream"}
+
 
 @pytest.fixture(scope="module")
 def server_info(shared_machine):
@@ -79,6 +81,39 @@ def test_schedule_is_made_paused_resumed_and_deleted(jobs):
         jobs.pause_schedule("daily")
     with pytest.raises(InvalidInputError):
         jobs.put_schedule("never", "probe_recall", "0 0 30 2 *")
+
+
+def test_upload_comes_in_parts_for_one_job(jobs, client, tmp_path):
+    """A part of a wrong type, or at a wrong place, is refused with the place that is right."""
+    file = tmp_path / "notes.md"
+    file.write_text("".join(f"## Note {n}\n\nThe bird number {n} sings. {'la ' * 400}\n\n" for n in range(1_000)))
+    upload = jobs.upload(file)
+    assert (upload.name, upload.size_bytes) == ("notes.md", file.stat().st_size)
+    assert upload.size_bytes > 1024 * 1024
+    assert upload.id in {each.id for each in jobs.uploads()}
+    refused = client.post(f"/v1/uploads/{upload.id}?offset=3", content=b"x", headers={"Content-Type": "text/plain"})
+    assert refused.status_code == 415
+    refused = client.post(f"/v1/uploads/{upload.id}?offset=3", content=b"x", headers=_BYTES)
+    assert (refused.status_code, refused.json()["field"]) == (422, "offset")
+    assert str(upload.size_bytes) in refused.json()["hint"]
+    jobs.cancel(jobs.submit("import_files", {"upload": upload.id}).id)
+    other = jobs.upload(file, name="other.md")
+    jobs.delete_upload(other.id)
+    with pytest.raises(JobNotFoundError):
+        jobs.delete_upload(other.id)
+    with pytest.raises(InvalidInputError, match="no upload"):
+        jobs.submit("import_files", {"upload": other.id})
+
+
+def test_command_uploads_a_file_for_its_job(shared_machine, server_info, tmp_path):
+    """The job imports it under its name."""
+    file = tmp_path / "birds.md"
+    file.write_text("The blackbird sings at dawn.")
+    arguments = ["import_files", "--upload", file, "--watch", "--url", server_info["url"]]
+    process = shared_machine.start(
+        "jobs", "submit", *arguments, "--json", environment={"SAA_API_KEY": server_info["key"]}
+    )
+    assert json.loads(process.communicate(timeout=120)[0])["result"]["stored"] == 1
 
 
 def test_events_follow_a_job_to_its_end(client):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents.client.transports.base import RemoteCall
 from super_advanced_agents.client.transports.connection import ConnectedClient
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
+    AddPartRequest,
     CancelJobRequest,
+    CreateUploadRequest,
     DeleteScheduleRequest,
+    DeleteUploadRequest,
     GetJobRequest,
     ListJobsRequest,
     ListSchedulesRequest,
+    ListUploadsRequest,
     PauseScheduleRequest,
     PutScheduleRequest,
     RetryJobRequest,
     RetryJobsRequest,
     SubmitJobRequest,
 )
-from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo
+from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo, UploadInfo
+
+_PART_BYTES = 1024 * 1024
 
 
 class RemoteJobs(ConnectedClient):
@@ -45,6 +55,44 @@ class RemoteJobs(ConnectedClient):
         return cast("JobInfo", await self._acall(RemoteCall(ops.SUBMIT_JOB, "", request)))
 
     submit = blocking(asubmit)
+
+    async def aupload(self, file: str | os.PathLike[str], *, name: str | None = None) -> UploadInfo:
+        """Upload a file for a job that takes its id; return the upload.
+
+        It is sent in parts of 1 MiB, each durable, and sent again where its answer is lost.
+
+        Args:
+            file: the path of the file.
+            name: the name under which the server knows it; the file's own when None.
+
+        Raises:
+            InvalidInputError: there is no such file, it is empty, or there is no room for it.
+        """
+        path = Path(file)
+        request = CreateUploadRequest(name=path.name if name is None else name)
+        try:
+            with await in_thread(lambda: path.open("rb"), name="open upload") as opened:
+                info = cast("UploadInfo", await self._acall(RemoteCall(ops.CREATE_UPLOAD, "", request)))
+                while data := await in_thread(lambda: opened.read(_PART_BYTES), name="read upload"):
+                    part = AddPartRequest(offset=info.size_bytes, data=data)
+                    info = cast("UploadInfo", await self._acall(RemoteCall(ops.ADD_PART, info.id, part)))
+        except OSError as exc:
+            raise InvalidInputError(f"the file cannot be read: {exc.strerror}", field="file") from exc
+        return info
+
+    upload = blocking(aupload)
+
+    async def auploads(self) -> Sequence[UploadInfo]:
+        """Return the uploads, the oldest first."""
+        return cast("Sequence[UploadInfo]", await self._acall(RemoteCall(ops.LIST_UPLOADS, "", ListUploadsRequest())))
+
+    uploads = blocking(auploads)
+
+    async def adelete_upload(self, upload_id: str) -> None:
+        """Delete an upload that no job uses."""
+        await self._acall(RemoteCall(ops.DELETE_UPLOAD, upload_id, DeleteUploadRequest()))
+
+    delete_upload = blocking(adelete_upload)
 
     async def aget(self, job_id: str) -> JobInfo:
         """Return a job with its arguments, progress, and result or error."""

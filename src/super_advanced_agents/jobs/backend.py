@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.jobs.progress import Progress
-from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
+from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo, UploadInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class NewJob:
         key: only one running job of the tenant may have it; None for no limit.
         max_attempts: the number of attempts after which it fails for good.
         schedule: the schedule that submits it; None for a caller.
+        upload: the upload that it uses; None for none.
     """
 
     id: str
@@ -36,6 +38,7 @@ class NewJob:
     key: str | None = None
     max_attempts: int = 5
     schedule: str | None = None
+    upload: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class ClaimedJob:
     Attributes:
         id: its identifier.
         claim: the number of this claim; what a worker reports counts only while no other claim followed.
+        worker: the worker that has taken it.
         tenant: the tenant to which it belongs.
         scopes: the scopes of the caller that submitted it.
         kind: the kind of job.
@@ -53,10 +57,12 @@ class ClaimedJob:
         attempt: the number of this attempt, from 1.
         max_attempts: the number of attempts after which it fails for good.
         steps: the results of finished steps as JSON, by name.
+        upload: the upload that it uses; None for none.
     """
 
     id: str
     claim: int
+    worker: str
     tenant: str
     scopes: Sequence[str]
     kind: str
@@ -65,6 +71,7 @@ class ClaimedJob:
     attempt: int
     max_attempts: int
     steps: dict[str, bytes] = field(repr=False)
+    upload: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +120,21 @@ class JobLimits:
         queued: the number of jobs that may wait.
         running: the number of jobs that run at once.
         schedules: the number of schedules.
+        uploads: the number of uploads.
+        upload_bytes: the bytes of one upload.
+        uploads_bytes: the bytes of all uploads together.
     """
 
     queued: int = 10_000
     running: int = 4
     schedules: int = 100
+    uploads: int = 1_000
+    upload_bytes: int = 1024**3
+    uploads_bytes: int = 4 * 1024**3
+
+
+SWEEP_JOBS = 500
+"""The number of jobs of each state that one call of `asweep` deletes at most."""
 
 
 class JobBackend(Resource):
@@ -135,7 +152,7 @@ class JobBackend(Resource):
 
         Raises:
             OverloadedError: the tenant has too many jobs that wait; not raised without `limits`.
-            InvalidInputError: another tenant has a job of that id.
+            InvalidInputError: another tenant has a job of that id, or the tenant has no such upload that is free.
         """
 
     @abstractmethod
@@ -153,8 +170,12 @@ class JobBackend(Resource):
         """Cancel a job that waits, or ask its worker to; one that has ended is left as it is."""
 
     @abstractmethod
-    async def aretry(self, tenant: str, job_id: str | None) -> int:
-        """Queue a failed or cancelled job again, or all failed ones; return how many."""
+    async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
+        """Queue a failed or cancelled job again, or those failed that have room; return how many.
+
+        Raises:
+            OverloadedError: the tenant has too many jobs that wait; not raised without `limits`.
+        """
 
     @abstractmethod
     async def acount(self, tenant: str | None = None) -> dict[JobState, int]:
@@ -189,14 +210,58 @@ class JobBackend(Resource):
         """Delete a schedule; return False where the tenant has none of that name."""
 
     @abstractmethod
-    async def adue_schedules(self, now: float, limit: int) -> list[DueSchedule]:
-        """Return schedules whose time has come, those that have waited longest first."""
+    async def adue_schedules(self, now: float, kinds: Sequence[str], limit: int) -> list[DueSchedule]:
+        """Return schedules of some kinds of jobs whose time has come, the latest ones last.
+
+        Also returns those that seem to have fired in the future: the clock was set back since, and their next time is
+        to be set anew.
+        """
 
     @abstractmethod
     async def afire(
-        self, due: DueSchedule, jobs: Sequence[NewJob], *, next_at: float, limits: JobLimits, error: str = ""
+        self,
+        due: DueSchedule,
+        jobs: Sequence[NewJob],
+        *,
+        next_at: float,
+        last_at: float | None,
+        limits: JobLimits,
+        error: str = "",
     ) -> bool:
-        """Submit a schedule's jobs and set its next time, once: False where another scheduler has."""
+        """Submit a schedule's jobs and set its times, once: False where another scheduler has."""
+
+    # -- uploads --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def acreate_upload(self, tenant: str, upload_id: str, name: str, *, limits: JobLimits) -> UploadInfo:
+        """Store a new upload without bytes, or return the tenant's one of this id.
+
+        Raises:
+            InvalidInputError: the tenant has too many uploads.
+        """
+
+    @abstractmethod
+    async def aadd_part(
+        self, tenant: str, upload_id: str, offset: int, data: bytes, *, limits: JobLimits
+    ) -> UploadInfo:
+        """Add bytes to an upload, durable on return, once; return it with its size.
+
+        Raises:
+            JobNotFoundError: the tenant has no such upload.
+            InvalidInputError: it has another size than `offset`, a job uses it, or there is no room.
+        """
+
+    @abstractmethod
+    async def auploads(self, tenant: str) -> list[UploadInfo]:
+        """Return a tenant's uploads, the oldest first."""
+
+    @abstractmethod
+    async def adelete_upload(self, tenant: str, upload_id: str) -> bool:
+        """Delete an upload that no job uses; return False where the tenant has none of that id.
+
+        Raises:
+            InvalidInputError: a job uses it.
+        """
 
     # -- workers --------------------------------------------------------------------------------------------------
 
@@ -206,7 +271,8 @@ class JobBackend(Resource):
     ) -> list[ClaimedJob]:
         """Take jobs that are due, up to a number from each queue, fairly between tenants.
 
-        A tenant with fewer running jobs goes first, then the job that has waited longest.
+        A tenant with fewer running jobs goes first, then the job that has waited longest. A worker whose lease was
+        lost gets none.
         """
 
     @abstractmethod
@@ -226,6 +292,19 @@ class JobBackend(Resource):
         """Store a finished step's result; return False where the job is no longer this worker's."""
 
     @abstractmethod
+    async def afetch_upload(self, job: ClaimedJob, folder: Path) -> tuple[UploadInfo, Path]:
+        """Return the upload of a job with a file that holds its bytes, to be read only.
+
+        Args:
+            job: the job.
+            folder: a private folder for the file, where it does not lie in one already.
+
+        Raises:
+            JobNotFoundError: the job has no upload.
+            StoreFullError: there is no room for the file.
+        """
+
+    @abstractmethod
     async def asave_progress(self, job: ClaimedJob, progress: Progress) -> bool:
         """Store the progress of a job; return False where the job is no longer this worker's."""
 
@@ -234,8 +313,18 @@ class JobBackend(Resource):
         """End an attempt; return False where the job is no longer this worker's."""
 
     @abstractmethod
-    async def aheartbeat(self, worker: str, kinds: Sequence[str], queues: Sequence[str]) -> list[str] | None:
-        """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost."""
+    async def aheartbeat(
+        self, worker: str, kinds: Sequence[str], queues: Sequence[str], *, held: Collection[str] | None = None
+    ) -> list[str] | None:
+        """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost.
+
+        Args:
+            worker: the worker; its first heartbeat begins its lease.
+            kinds: the kinds of jobs that it knows.
+            queues: the queues that it serves.
+            held: the ids of the jobs that it has. Others that it seems to have are queued again: it took them with a
+                call whose answer was lost. None leaves them.
+        """
 
     @abstractmethod
     async def arecover(self, lease_s: float) -> int:
@@ -251,7 +340,10 @@ class JobBackend(Resource):
 
     @abstractmethod
     async def asweep(self, *, succeeded_s: float, failed_s: float) -> int:
-        """Delete jobs that ended longer ago than this; return how many."""
+        """Delete jobs that ended longer ago than this; return how many.
+
+        `SWEEP_JOBS` of each state are deleted at most, and uploads that no job has used for a day.
+        """
 
     @abstractmethod
     async def await_work(self, seen: int, timeout_s: float) -> int:

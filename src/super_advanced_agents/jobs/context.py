@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import orjson
 
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError, JobError
 from super_advanced_agents.jobs.backend import ClaimedJob
@@ -20,7 +23,7 @@ from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
-from super_advanced_agents.types import JSONValue
+from super_advanced_agents.types import JSONValue, UploadInfo
 
 T = TypeVar("T", bound=JSONValue)
 
@@ -38,6 +41,9 @@ class SupportsRecords(Protocol):
 
     async def asave_progress(self, progress: Progress) -> None:
         """Store the progress of the job."""
+
+    async def afetch_upload(self, folder: Path) -> tuple[UploadInfo, Path]:
+        """Return the upload of the job and a file of its bytes, made in `folder` if need be."""
 
 
 class JobContext:
@@ -158,6 +164,20 @@ class JobContext:
         if now - self._reported_at >= _REPORT_INTERVAL_S or (total is not None and done >= total):
             self._reported_at = now
             await self._records.asave_progress(self._progress)
+
+    @asynccontextmanager
+    async def uploaded(self) -> AsyncIterator[tuple[str, Path]]:
+        """Enter a context with the name of the job's upload and a file of its bytes.
+
+        Raises (when it is entered):
+            JobNotFoundError: the job has no upload.
+        """
+        folder = self.runtime.settings.data_dir / "cache" / "uploads" / self.job_id
+        try:
+            info, file = await self._records.afetch_upload(folder)
+            yield info.name, file
+        finally:
+            await in_thread(lambda: shutil.rmtree(folder, ignore_errors=True), name="delete upload")
 
     @asynccontextmanager
     async def reporting(self, note: str) -> AsyncIterator[Callable[[int, int | None], None]]:

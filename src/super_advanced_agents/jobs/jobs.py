@@ -24,6 +24,7 @@ from super_advanced_agents.jobs.cron import next_times
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.jobs.scheduler import NEVER
 from super_advanced_agents.jobs.sql import SQLJobBackend
+from super_advanced_agents.jobs.uploads import Uploads
 from super_advanced_agents.jobs.watching import watched
 from super_advanced_agents.jobs.worker import DEFAULT_QUEUES, Worker, WorkerOptions
 from super_advanced_agents.tenancy.context import Access, Principal, SupportsCharge
@@ -31,7 +32,6 @@ from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 
 Missed: TypeAlias = Literal["skip", "one", "all"]
-_MAX_LISTED = 1_000
 LOCAL = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="local")
 """The submitter of jobs of the process itself."""
 
@@ -52,6 +52,7 @@ class Jobs(Resource):
         kinds: the kinds of jobs, by name.
         limits: the limits of one tenant.
         backend: stores the jobs.
+        uploads: files that callers send for jobs.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Jobs(Resource):
         self.kinds = JobKinds(kinds)
         self.limits = limits or JobLimits()
         self.backend = place if isinstance(place, JobBackend) else SQLJobBackend(_place(place))
+        self.uploads = Uploads(self.backend, self.limits)
         self._runtime = runtime
 
     async def aopen(self) -> Self:
@@ -101,7 +103,7 @@ class Jobs(Resource):
             by: the caller; the job belongs to its tenant, and has its scopes.
 
         Raises:
-            InvalidInputError: there is no such kind, or an argument is unknown, missing or of another type.
+            InvalidInputError: there is no such kind or upload, or an argument is unknown, missing or of another type.
             PermissionDeniedError: the caller may not submit this kind.
             OverloadedError: the tenant has too many jobs that wait.
         """
@@ -117,6 +119,7 @@ class Jobs(Resource):
             arguments=orjson.dumps(checked),
             key=found.key_of(checked),
             max_attempts=found.max_attempts,
+            upload=found.upload_of(checked),
         )
         [info] = await self.backend.asubmit([new], limits=self.limits)
         return info
@@ -154,8 +157,8 @@ class Jobs(Resource):
         Raises:
             InvalidInputError: an argument is invalid.
         """
-        if type(limit) is not int or not 1 <= limit <= _MAX_LISTED:
-            raise InvalidInputError(f"limit must be an integer from 1 to {_MAX_LISTED}", field="limit")
+        if type(limit) is not int or not 1 <= limit <= 1_000:
+            raise InvalidInputError("limit must be an integer from 1 to 1000", field="limit")
         return await self.backend.alist(
             tenant,
             state=None if state is None else _checked_state(state),
@@ -191,8 +194,9 @@ class Jobs(Resource):
         Raises:
             JobNotFoundError: the tenant has no job of that id.
             JobError: the job waits, runs or has succeeded.
+            OverloadedError: the tenant has too many jobs that wait; failed jobs wait again as far as there is room.
         """
-        n = await self.backend.aretry(tenant, None if job_id is None else _checked_id(job_id))
+        n = await self.backend.aretry(tenant, None if job_id is None else _checked_id(job_id), limits=self.limits)
         if job_id is not None and not n:
             info = _found(await self.backend.aget(tenant, job_id))
             raise JobError(f"the job is {info.state}", hint="only a failed or cancelled job can be retried")
@@ -273,6 +277,8 @@ class Jobs(Resource):
         found.check_submitter(by)
         if missed not in get_args(Missed):
             raise InvalidInputError(f"missed must be one of {', '.join(get_args(Missed))}", field="missed")
+        if found.upload_of(arguments or {}) is not None:
+            raise InvalidInputError("an upload is used by one job", field="arguments", hint="submit that job instead")
         info = ScheduleInfo(
             name=checked_name(name, "name"),
             kind=found.name,
@@ -388,7 +394,5 @@ def _checked_state(state: str) -> JobState:
 
 def _found(info: JobInfo | None) -> JobInfo:
     if info is None:
-        raise JobNotFoundError(
-            "there is no job of that id", hint="ended jobs are deleted after a while; list the others"
-        )
+        raise JobNotFoundError("there is no job of that id", hint="ended jobs are deleted after a while")
     return info

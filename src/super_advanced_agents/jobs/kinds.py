@@ -42,6 +42,7 @@ class JobKind:
             empty for no limit.
         admin: whether only a caller with the scope `admin` may submit it.
         operator: whether only the operator may, as it concerns the data of all tenants.
+        upload: the argument that holds the id of an upload; empty for none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class JobKind:
     key: str = ""
     admin: bool = False
     operator: bool = False
+    upload: str = ""
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or _NAME.fullmatch(self.queue) is None:
@@ -62,6 +64,8 @@ class JobKind:
             raise ConfigurationError(f"the job {self.name!r} needs at least one attempt, and a timeout above 0")
         if self.key not in ("", _WHOLE_KIND) and self.key not in self._parameters:
             raise ConfigurationError(f"the job {self.name!r} has no argument {self.key!r} to be its key")
+        if self.upload and self.upload not in self._parameters:
+            raise ConfigurationError(f"the job {self.name!r} has no argument {self.upload!r} for an upload")
 
     def check_submitter(self, by: Principal) -> None:
         """Raise `PermissionDeniedError` unless a caller may have a job of this kind."""
@@ -128,6 +132,11 @@ class JobKind:
         value = arguments.get(self.key, self._parameters[self.key].default)
         return f"{self.name}:{value}"[:1024]
 
+    def upload_of(self, arguments: Mapping[str, JSONValue]) -> str | None:
+        """Return the upload that a job with these arguments uses; None when it uses none."""
+        value = arguments.get(self.upload) if self.upload else None
+        return value if isinstance(value, str) else None
+
     @property
     def takes_context(self) -> bool:
         """True when the function's first parameter is a `JobContext`."""
@@ -172,6 +181,7 @@ def job(
     key: str = "",
     admin: bool = False,
     operator: bool = False,
+    upload: str = "",
 ) -> Callable[[JobFunction], JobKind]:
     """Make a kind of background job of an asynchronous function with typed arguments.
 
@@ -187,13 +197,14 @@ def job(
             job of this kind at a time.
         admin: whether only a caller with the scope `admin` may submit it.
         operator: whether only the operator may: a caller with the scope `admin` in the tenant `default`.
+        upload: the argument that holds the id of an upload, whose file `JobContext.uploaded` then gives.
 
     Raises:
         ConfigurationError: the function is not asynchronous, or an option is invalid.
     """
 
     def make(run: JobFunction) -> JobKind:
-        return JobKind(name or run.__name__, run, queue, max_attempts, timeout_s, key, admin, operator)
+        return JobKind(name or run.__name__, run, queue, max_attempts, timeout_s, key, admin, operator, upload)
 
     return make
 

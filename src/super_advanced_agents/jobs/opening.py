@@ -90,7 +90,11 @@ async def running_worker(
 def job_limits(settings: Settings) -> JobLimits:
     """Return the limits of one tenant's jobs."""
     return JobLimits(
-        queued=settings.max_queued_jobs, running=settings.max_running_jobs, schedules=settings.max_schedules
+        queued=settings.max_queued_jobs,
+        running=settings.max_running_jobs,
+        schedules=settings.max_schedules,
+        upload_bytes=min(settings.max_upload_bytes, settings.max_uploads_bytes),
+        uploads_bytes=settings.max_uploads_bytes,
     )
 
 

@@ -25,6 +25,9 @@ _MAX_MISSED = 100
 _LATE_S = 60.0
 """The delay after which a time counts as missed."""
 
+_AGAIN_S = 3600.0
+"""The pause before a schedule is tried again that cannot submit its jobs."""
+
 NEVER = 1e15
 """The next time of a schedule that has none."""
 
@@ -54,18 +57,17 @@ class Scheduler:
         """
         at = time.time() if now is None else now
         fired = 0
-        for due in await self._backend.adue_schedules(at, _AT_ONCE):
-            kind = self._kinds.get(due.info.kind)
-            if kind is None:
-                continue
-            missed, next_at = await in_thread(lambda due=due: _times(due, at), name="schedule times")  # type: ignore[misc]
-            chosen, error = _chosen(due, missed, at), ""
+        for due in await self._backend.adue_schedules(at, list(self._kinds), _AT_ONCE):
+            kind = self._kinds[due.info.kind]
+            jobs, last_at, next_at, error = list[NewJob](), None, at + _AGAIN_S, ""
             try:
+                missed, next_at = await in_thread(lambda due=due: _times(due, at), name="schedule times")  # type: ignore[misc]
+                last_at = missed[-1] if missed else None
                 kind.checked(due.info.arguments)
-            except InvalidInputError as exc:  # a newer version of the kind takes other arguments
-                chosen, error = [], exc.message
-            jobs = [_job(due, kind, moment) for moment in chosen]
-            if await self._backend.afire(due, jobs, next_at=next_at, limits=self._limits, error=error):
+                jobs = [_job(due, kind, moment) for moment in _chosen(due, missed, at)]
+            except InvalidInputError as exc:  # a newer version takes other arguments, or the zone is unknown here
+                error = exc.message
+            if await self._backend.afire(due, jobs, next_at=next_at, last_at=last_at, limits=self._limits, error=error):
                 fired += 1
                 _log.info("jobs.schedule_fired", extra={"schedule": due.info.name, "jobs": len(jobs)})
         return fired
@@ -73,8 +75,9 @@ class Scheduler:
 
 def _times(due: DueSchedule, now: float) -> tuple[list[float], float]:
     # Returns the times that have come, the latest of them at most, and the next one.
+    # None has come where the clock was set back since: the next one is to be set anew.
     times = times_after(due.info.cron, due.info.zone, max(due.due_at, now - 366 * 86_400.0))
-    missed = [due.due_at, *takewhile(lambda moment: moment <= now, times)]
+    missed = [due.due_at, *takewhile(lambda moment: moment <= now, times)] if due.due_at <= now else []
     return missed[-_MAX_MISSED:], next(times_after(due.info.cron, due.info.zone, now), NEVER)
 
 
@@ -82,7 +85,7 @@ def _chosen(due: DueSchedule, missed: Sequence[float], now: float) -> list[float
     if due.info.missed == "all":
         return list(missed)
     if due.info.missed == "one":
-        return [missed[-1]]
+        return list(missed[-1:])
     return [moment for moment in missed[-1:] if now - moment <= _LATE_S]
 
 

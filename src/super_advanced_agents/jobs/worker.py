@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -16,13 +17,15 @@ from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import (
     ConfigurationError,
+    EngineUnavailableError,
     InvalidInputError,
+    OverloadedError,
     PermissionDeniedError,
     RateLimitedError,
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, JobLimits, Outcome
+from super_advanced_agents.jobs.backend import SWEEP_JOBS, ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, encoded
 from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.parts import JobParts
@@ -31,11 +34,12 @@ from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
-from super_advanced_agents.types import JobState
+from super_advanced_agents.types import JobState, UploadInfo
 
 _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
-_FIRST_RETRY_S, _LONGEST_RETRY_S, _LONGEST_PAUSE_S = 1.0, 300.0, 5.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 """Errors that the next attempt would only repeat."""
 
@@ -99,10 +103,10 @@ class Worker:
         self._runtime = runtime
         self._limiter = limiter
         self._id = new_uids(1)[0]
-        self._running: dict[str, tuple[ClaimedJob, asyncio.Task[Any]]] = {}
-        self._cancelled: set[str] = set()
+        self._running: dict[tuple[str, int], tuple[ClaimedJob, asyncio.Task[Any]]] = {}
+        self._cancelled: set[tuple[str, int]] = set()
         self._scheduler = Scheduler(backend, kinds, options.limits)
-        self._beat_at = self._swept_at = float("-inf")
+        self._beat_at = self._sweep_at = float("-inf")
         self._healthy_at = time.monotonic()
 
     @property
@@ -142,16 +146,17 @@ class Worker:
         now = time.monotonic()
         if now - self._beat_at >= _BEAT_S:
             await self._beat()
-            self._beat_at = self._healthy_at = time.monotonic()
             await self._backend.arecover(self._options.lease_s)
             await self._scheduler.afire()
-        if now - self._swept_at >= _SWEEP_S:
-            self._swept_at = now
-            await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
+        if now >= self._sweep_at:
+            n = await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
+            self._sweep_at = now + (_SWEEP_S if n < SWEEP_JOBS else _IDLE_S)
         free = self._free()
         if free:
             for job in await self._backend.aclaim(self._id, free, list(self._kinds), self._options.limits):
-                self._running[job.id] = (job, asyncio.create_task(self._run(job), name=f"job {job.kind}"))
+                if (job.id, job.claim) not in self._running:  # it is, where a crash of the database undid a claim
+                    task = asyncio.create_task(self._run(job), name=f"job {job.kind}")
+                    self._running[job.id, job.claim] = (job, task)
 
     async def _wait(self, seen: int, stopping: asyncio.Task[Literal[True]]) -> int:
         waiting = asyncio.create_task(self._backend.await_work(seen, _IDLE_S), name="worker waits")
@@ -172,24 +177,31 @@ class Worker:
         return {queue: n for queue, n in left.items() if n > 0}
 
     async def _beat(self) -> None:
-        cancelling = await self._backend.aheartbeat(self._id, list(self._kinds), list(self._options.queues))
+        mine = [job for job, _ in self._running.values() if job.worker == self._id]
+        cancelling = await self._backend.aheartbeat(
+            self._id, list(self._kinds), list(self._options.queues), held={job.id for job in mine}
+        )
         if cancelling is None:
-            _log.warning("jobs.lease_lost", extra={"jobs": len(self._running)})
+            _log.warning("jobs.lease_lost", extra={"jobs": len(mine)})
             for _, task in self._running.values():
                 task.cancel()
             self._id = new_uids(1)[0]
             await self._backend.aheartbeat(self._id, list(self._kinds), list(self._options.queues))
             return
-        for job_id in cancelling:
-            found = self._running.get(job_id)
-            if found is not None and job_id not in self._cancelled:
-                self._cancelled.add(job_id)
-                found[1].cancel()
+        for place in [(job.id, job.claim) for job in mine if job.id in cancelling]:
+            if place not in self._cancelled:
+                self._cancelled.add(place)
+                self._running[place][1].cancel()
+        self._beat_at = self._healthy_at = time.monotonic()
 
     async def _drain(self, drain_s: float) -> None:
+        # Heartbeats go on meanwhile: a lease that ran out would give the jobs to others, which ran them beside.
         tasks = {task for _, task in self._running.values()}
-        if tasks:
-            await asyncio.wait(tasks, timeout=drain_s)
+        until = time.monotonic() + drain_s
+        while (pending := {task for task in tasks if not task.done()}) and time.monotonic() < until:
+            await asyncio.wait(pending, timeout=min(_BEAT_S, max(0.0, until - time.monotonic())))
+            with suppress(SuperAdvancedAgentsError):
+                await self._beat()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -201,28 +213,28 @@ class Worker:
             try:
                 outcome = await self._outcome(job)
             except asyncio.CancelledError:
-                if job.id not in self._cancelled:
+                if (job.id, job.claim) not in self._cancelled:
                     return  # the lease was lost, or the worker stops: the job is given to another
                 outcome = Outcome(state=JobState.CANCELLED)
             except _LostError:
                 return
             await self._report(job, outcome)
         finally:
-            self._running.pop(job.id, None)
-            self._cancelled.discard(job.id)
+            self._running.pop((job.id, job.claim), None)
+            self._cancelled.discard((job.id, job.claim))
 
     async def _run_part(self, job: ClaimedJob) -> None:
         # Runs in a task of its job. Where that ends before it, others take the part.
         task = asyncio.current_task()
         assert task is not None
-        self._running[job.id] = (job, task)
+        self._running[job.id, job.claim] = (job, task)
         await self._run(job)
         with suppress(SuperAdvancedAgentsError):
             await self._backend.afinish(job, Outcome(state=JobState.QUEUED, counts=False))
 
     async def _report(self, job: ClaimedJob, outcome: Outcome) -> None:
         # Repeated while the database is away: what was done must not be done again.
-        pause_s = 0.1
+        pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 await self._backend.afinish(job, outcome)
@@ -236,17 +248,14 @@ class Worker:
                 return
 
     async def _outcome(self, job: ClaimedJob) -> Outcome:
-        principal = Principal(
-            tenant=job.tenant or DEFAULT_TENANT,
-            scopes=frozenset(Access(scope) for scope in job.scopes),
-            key_id="jobs",
-        )
-        parts = JobParts(self._backend, job, self._run_part)
-        context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime, parts=parts)
         kind = self._kinds[job.kind]
         timeout = asyncio.timeout(kind.timeout_s)
         allowance = None if self._limiter is None else _Allowance(self._limiter)
         try:
+            known = {access for access in Access if access in job.scopes}  # a newer version may have others
+            principal = Principal(tenant=job.tenant or DEFAULT_TENANT, scopes=frozenset(known), key_id="jobs")
+            parts = JobParts(self._backend, job, self._run_part)
+            context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime, parts=parts)
             async with timeout:
                 kind.check_submitter(principal)  # it may be older than this rule
                 with active_context(RequestContext(principal=principal, limiter=allowance)):
@@ -308,9 +317,26 @@ class _Records:
     job: ClaimedJob
 
     async def asave_step(self, name: str, result: bytes) -> None:
-        if not await self.backend.asave_step(self.job, name, result):
-            raise _LostError
+        # Repeated while the database is away: what was done must not be done again, nor cost an attempt.
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                mine = await self.backend.asave_step(self.job, name, result)
+            except (EngineUnavailableError, OverloadedError):
+                await asyncio.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            else:
+                if not mine:
+                    raise _LostError
+                return
+
+    async def afetch_upload(self, folder: Path) -> tuple[UploadInfo, Path]:
+        return await self.backend.afetch_upload(self.job, folder)
 
     async def asave_progress(self, progress: Progress) -> None:
-        if not await self.backend.asave_progress(self.job, progress):
+        try:
+            mine = await self.backend.asave_progress(self.job, progress)
+        except (EngineUnavailableError, OverloadedError):
+            return  # the next report tells more
+        if not mine:
             raise _LostError

@@ -5,6 +5,7 @@ A field of a dataclass is the field of the same name in the message. The two typ
 | in the message | in the dataclass | encoding |
 |---|---|---|
 | `bytes` | an array | little-endian float32; the field `dim` of the message holds the length of a matrix's rows |
+| `bytes` | `bytes` | as they are |
 | `bytes`, `repeated bytes` | anything else | JSON |
 | `repeated string`, `repeated double` | values or None | "" and NaN stand for None; an empty column for no column |
 | `repeated string` with a flag `by_...` | a list or None | the flag is set for a list, even an empty one |
@@ -213,9 +214,7 @@ def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _C
     if descriptor.message_type is not None:
         return _nested_codec(_dataclass_in(alternatives), descriptor)
     if descriptor.type == FieldDescriptor.TYPE_BYTES:
-        if any(_is_array(each) for each in alternatives):
-            return (lambda value, _: pack_vectors(value)), unpack_vector
-        return _json_codec(descriptor, any_value=str in alternatives)
+        return _bytes_codec(alternatives, descriptor)
     if descriptor.enum_type is not None:
         return _enum_codec(descriptor)
     if descriptor.is_repeated:
@@ -227,6 +226,14 @@ def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _C
             (lambda value, _: [None if each != each or each == "" else each for each in value]),  # noqa: PLR0124  # NaN
         )
     return _identity, _identity
+
+
+def _bytes_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _Codec:
+    if any(_is_array(each) for each in alternatives):
+        return (lambda value, _: pack_vectors(value)), unpack_vector
+    if bytes in alternatives:
+        return _identity, _identity
+    return _json_codec(descriptor, any_value=str in alternatives)
 
 
 def _identity(value: Any, field: str) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from super_advanced_agents.protocol.requests import ServedRequest
-from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo
+from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo, UploadInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,40 @@ class RetryJobRequest(ServedRequest[JobInfo]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryJobsRequest(ServedRequest[int]):
     """A request to queue all failed background jobs of the caller again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUploadRequest(ServedRequest[UploadInfo]):
+    """A request to begin an upload, to which parts are added.
+
+    Attributes:
+        name: the name of the file, with its path where that tells it from others.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddPartRequest(ServedRequest[UploadInfo]):
+    """A request to add bytes to an upload.
+
+    Attributes:
+        offset: the number of the bytes before, which is the upload's size.
+        data: the bytes, up to 8 MiB.
+    """
+
+    offset: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUploadsRequest(ServedRequest[list[UploadInfo]]):
+    """A request to list the caller's uploads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteUploadRequest(ServedRequest[None]):
+    """A request to delete an upload that no job uses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

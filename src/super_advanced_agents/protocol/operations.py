@@ -28,7 +28,7 @@ _ADMINS: Mapping[str, Any] = MappingProxyType({"access": _ADMIN, "permit": Permi
 _GENERATES: Mapping[str, Any] = MappingProxyType({"access": _ANSWER, "permit": PermitKind.GENERATE})
 _JOB_ACCESS = (Access.JOBS,)
 _SUBMITS: Mapping[str, Any] = MappingProxyType({"access": _JOB_ACCESS, "permit": PermitKind.WRITE, "keyed": True})
-_JOBS, _ONE_JOB, _SCHEDULES = "/v1/jobs", "/v1/jobs/{job}", "/v1/schedules"
+_JOBS, _ONE_JOB, _SCHEDULES, _UPLOADS = "/v1/jobs", "/v1/jobs/{job}", "/v1/schedules", "/v1/uploads"
 _AGENT, _COLLECTION, _ORCHESTRATOR = "/v1/agents/{agent}", "/v1/collections/{collection}", "/v1/orchestrators"
 _RECORDS, _MEMORIES = f"{_COLLECTION}/records", f"{_AGENT}/memories"
 _ONE_RECORD, _ONE_MEMORY = f"{_RECORDS}/{{uid:path}}", f"{_MEMORIES}/{{uid:path}}"
@@ -293,6 +293,22 @@ CANCEL_JOB = _job(
 RETRY_JOB = _job(
     "retryJob", "POST", f"{_ONE_JOB}/retry", request=job_requests.RetryJobRequest, rpc=methods.RETRY_JOB,
     retry=Retry.WITH_KEY, **_SUBMITS,
+)  # fmt: skip
+CREATE_UPLOAD = Operation(
+    name="createUpload", verb="POST", path=_UPLOADS, request=job_requests.CreateUploadRequest,
+    rpc=methods.CREATE_UPLOAD, retry=Retry.WITH_KEY, status=201, **_SUBMITS,
+)  # fmt: skip
+ADD_PART = Operation(
+    name="addPart", verb="POST", path=f"{_UPLOADS}/{{upload}}", request=job_requests.AddPartRequest,
+    rpc=methods.ADD_PART, target="id", **_SUBMITS,
+)  # fmt: skip
+LIST_UPLOADS = Operation(
+    name="listUploads", verb="GET", path=_UPLOADS, request=job_requests.ListUploadsRequest, reply="uploads",
+    rpc=methods.LIST_UPLOADS, access=_JOB_ACCESS,
+)  # fmt: skip
+DELETE_UPLOAD = Operation(
+    name="deleteUpload", verb="DELETE", path=f"{_UPLOADS}/{{upload}}", request=job_requests.DeleteUploadRequest,
+    rpc=methods.DELETE_UPLOAD, target="id", retry=Retry.WITH_KEY, status=204, **_SUBMITS,
 )  # fmt: skip
 LIST_SCHEDULES = Operation(
     name="listSchedules", verb="GET", path=_SCHEDULES, request=job_requests.ListSchedulesRequest, reply="schedules",

@@ -126,11 +126,14 @@ class Settings(BaseSettings):
         max_queued_jobs: the number of jobs of one tenant that may wait.
         max_running_jobs: the number of jobs of one tenant that may run at once.
         max_schedules: the number of schedules that one tenant may have.
+        max_upload_bytes: the maximum size of one upload in bytes.
+        max_uploads_bytes: the maximum size of all uploads of one tenant in bytes; 0 refuses uploads.
         job_lease_s: the time without a heartbeat after which a worker's jobs are given to others, in seconds.
         jobs_kept_s: how long ended jobs are kept, in seconds; failed ones are kept four times as long.
         files_dir: the folder with a folder of files for each tenant, for imports and exports; `data_dir/files` when
             None.
         backups_dir: the folder of the backups that jobs make; `data_dir/backups` when None.
+        migrate_to: the URL of the store to which the job `migrate` copies everything; None for none.
         webhook_secret: the key that signs what jobs send to webhooks; None to send nothing.
         webhook_private: allow webhooks in private networks, and over plain HTTP.
         linger_s: how long requests are accepted after SIGTERM, while readiness checks already fail, in seconds.
@@ -221,10 +224,13 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(default=10_000, ge=0, le=1_000_000)
     max_running_jobs: int = Field(default=4, ge=1, le=65_536)
     max_schedules: int = Field(default=100, ge=0, le=65_536)
+    max_upload_bytes: int = Field(default=1024**3, ge=1024)
+    max_uploads_bytes: int = Field(default=4 * 1024**3, ge=0)
     job_lease_s: float = Field(default=10.0, ge=2, le=3600)
     jobs_kept_s: float = Field(default=7 * 86_400.0, ge=0, le=366 * 86_400)
     files_dir: Path | None = None
     backups_dir: Path | None = None
+    migrate_to: SecretStr | None = None
     webhook_secret: SecretStr | None = Field(default=None, min_length=16)
     webhook_private: bool = False
     linger_s: float = Field(default=3.0, ge=0, le=3600)

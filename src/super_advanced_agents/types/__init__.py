@@ -4,7 +4,7 @@ Code that validates, stores or searches them belongs in the layers above.
 """
 
 from super_advanced_agents.types.answers import Answer, AnswerEvent
-from super_advanced_agents.types.jobs import JobInfo, JobState, ScheduleInfo
+from super_advanced_agents.types.jobs import JobInfo, JobState, ScheduleInfo, UploadInfo
 from super_advanced_agents.types.matches import (
     ExplainedMatch,
     Explanation,
@@ -50,6 +50,7 @@ __all__ = [
     "ScheduleInfo",
     "Signal",
     "Turn",
+    "UploadInfo",
     "Vector",
     "Weights",
     "Where",

@@ -73,6 +73,25 @@ class JobInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadInfo:
+    """Describe an upload, a file that a caller sends in parts for a job.
+
+    Attributes:
+        id: the identifier, which a job takes as its argument `upload`.
+        name: the name of the file, with its path where that tells it from others.
+        size_bytes: the bytes that were added so far.
+        job: the job that uses it; None before one does.
+        created_at: the time at which it was begun, in seconds since 1970.
+    """
+
+    id: str
+    name: str
+    size_bytes: int = 0
+    job: str | None = None
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleInfo:
     """Describe a schedule: the job that it submits, its times, and the next five of them.
 

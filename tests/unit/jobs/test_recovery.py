@@ -56,6 +56,7 @@ async def test_jobs_of_a_silent_worker_are_given_to_others_after_its_lease(backe
         assert (await jobs.aget(info.id)).state is JobState.RUNNING
         while not await backend.arecover(0.02):
             pass  # a lease is a time: nothing else tells that it has passed
+        await backend.aheartbeat("other", ["double"], ["default"])
         [again] = await backend.aclaim("other", {"default": 1}, ["double"], _LIMITS)
         assert again.claim > claimed.claim
         assert not await backend.asave_step(claimed, "one", b"1")

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.jobs.kinds import Work, running
 
 from super_advanced_agents.errors import InvalidInputError, JobNotFoundError
-from super_advanced_agents.jobs import JobLimits, Jobs
+from super_advanced_agents.jobs import JobLimits, Jobs, SQLJobBackend
 from super_advanced_agents.jobs.cron import next_times, times_after
 from super_advanced_agents.jobs.scheduler import Scheduler
 
@@ -116,3 +116,29 @@ async def test_schedules_of_a_tenant_are_limited(place: Path | str) -> None:
             await jobs.aput_schedule("daily", "double", cron, {"number": 1})
         with pytest.raises(InvalidInputError, match="1 schedules"):
             await jobs.aput_schedule("other", "double", "0 7 * * *", {"number": 1})
+
+
+async def test_schedule_fires_again_when_a_clock_that_was_ahead_is_set_back(place: Path | str) -> None:
+    """A time that made its job already makes no second one."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        made = await jobs.aput_schedule("daily", "double", "0 7 * * *", {"number": 1})
+        scheduler = Scheduler(jobs.backend, jobs.kinds, JobLimits())
+        assert await scheduler.afire(made.next_at[3]) == 1
+        for time in (made.next_at[0] - 3600, made.next_at[0], made.next_at[3]):
+            await scheduler.afire(time)
+        assert len(await jobs.alist()) == 2
+
+
+async def test_schedule_that_cannot_be_understood_says_so_and_stops_no_other(place: Path | str) -> None:
+    """As where a machine does not know its time zone, or no process its kind of job."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        for name in ("broken", "other", "whole"):
+            made = await jobs.aput_schedule(name, "double", "0 7 * * *", {"number": 1})
+        assert isinstance(jobs.backend, SQLJobBackend)
+        for change in ("zone = 'Mars/Olympus' WHERE name = 'broken'", "kind = 'unknown' WHERE name = 'other'"):
+            await jobs.backend._write(lambda db, change=change: db.execute(f"UPDATE job_schedules SET {change}"))  # type: ignore[misc]
+        await Scheduler(jobs.backend, jobs.kinds, JobLimits()).afire(made.next_at[0])
+        assert [info.schedule for info in await jobs.alist()] == ["whole"]
+        assert "Mars" in (await jobs.aschedules())[0].error

@@ -29,6 +29,7 @@ from super_advanced_agents.client.transports.error_mapping import (
 )
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.job_requests import AddPartRequest
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
 from super_advanced_agents.protocol.operations import PATH_PARAMETER, Operation
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _OVER_REST = {ops.ASK_STREAM.name: ops.ASK, ops.AGENT_CHAT_STREAM.name: ops.AGENT_CHAT}
 """The operations of REST whose answers are streams on demand."""
 
+_BYTES = "application/octet-stream"
 _BODILESS = frozenset({"GET", "DELETE"})
 _CLOSE_CYCLES = 3
 _CONNECTIONS = 64
@@ -250,12 +252,17 @@ async def _close_client(client: httpx2.AsyncClient) -> None:
 class _HttpRequest:
     verb: str
     path: str  # percent-encoded
-    body: bytes | None  # JSON
+    body: bytes | None
+    media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)  # of the caller's request and trace
 
 
 def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
     # a uid that is in the path is left out of the body
+    if isinstance(call.request, AddPartRequest):  # its bytes are the body
+        part = call.request
+        path = PATH_PARAMETER.sub(_percent_encoded(call.target), call.operation.path)
+        return _HttpRequest(call.operation.verb, f"{path}?offset={part.offset}", part.data, media_type=_BYTES)
     operation, body = call.operation, json_of_request(call.request) | members
 
     def value_of(parameter: re.Match[str]) -> str:
@@ -294,7 +301,7 @@ def _event_of(name: str, data: dict[str, Any]) -> AnswerEvent:
 def _build_request(client: httpx2.AsyncClient, http_request: _HttpRequest, key: str | None) -> httpx2.Request:
     headers = dict(http_request.headers)
     if http_request.body is not None:
-        headers["content-type"] = "application/json"
+        headers["content-type"] = http_request.media_type
     if key is not None:
         headers["idempotency-key"] = key
     return client.build_request(http_request.verb, http_request.path, content=http_request.body, headers=headers)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
@@ -34,27 +34,32 @@ if TYPE_CHECKING:
 
 _MAX_SHARD_SIZE = 100_000
 _KNOWN = Path("cache", ".imported-files")
+_Place: TypeAlias = Path | tuple[str, Path]
+"""A file or folder, or the name of an upload with the file that holds its bytes."""
 
 
-@job(queue=BULK, timeout_s=7 * 86_400.0, key="path")
+@job(queue=BULK, timeout_s=7 * 86_400.0, key="path", upload="upload")
 async def import_files(
     context: JobContext,
-    path: str,
+    path: str = "",
     *,
+    upload: str | None = None,
     agent: str | None = None,
     memory_type: str = "document",
     file_format: str | None = None,
     sync: bool = False,
     shard_size: int = 0,
 ) -> dict[str, JSONValue]:
-    """Make an agent's memories follow a file or folder below the tenant's folder in `files_dir`.
+    """Make an agent's memories follow an upload, or a file or folder of the tenant.
 
+    Files lie in the tenant's folder in `files_dir`.
     What is new is stored, what was changed is replaced, and nothing is doubled. Each batch is durable, so that an
     interrupted job stores only the rest. One import of a path runs at a time.
 
     Args:
         context: the job.
         path: a file, a zip file or a folder, relative to the tenant's folder.
+        upload: a file or a zip file that was uploaded, in place of `path`; one of the same name follows it.
         agent: the agent; the default one when None.
         memory_type: the label of memories from documents.
         file_format: the format of all files; the content of each tells when None.
@@ -67,15 +72,19 @@ async def import_files(
     for access in (Access.WRITE, Access.READ):
         context.require(access)
     folder = files_of(context.runtime, context.tenant)
-    place = await in_thread(lambda: _below(folder, path), name="find files")
+    if (upload is None) is not bool(path):
+        raise InvalidInputError("an import needs a path or an upload, and not both", field="path")
     target = agent_of(context, agent)
-    options = _Options(place, memory_type, file_format, sync, context.runtime.settings.data_dir / _KNOWN)
-    if shard_size:
-        return await import_in_shards(context, agent, folder, partial(_plan_shards, options, target, shard_size))
     summary, ended = Summary(), threading.Event()
     try:
-        async with context.reporting("imports memories") as report:
-            await in_thread(lambda: _import(options, target, summary, report, ended), name="import files")
+        async with _place(context, folder, path) as place:
+            options = _Options(place, memory_type, file_format, sync, context.runtime.settings.data_dir / _KNOWN)
+            if shard_size:
+                return await import_in_shards(
+                    context, agent, folder, partial(_plan_shards, options, target, shard_size)
+                )
+            async with context.reporting("imports memories") as report:
+                await in_thread(lambda: _import(options, target, summary, report, ended), name="import files")
     finally:
         ended.set()
     return result_of(summary, folder)
@@ -83,7 +92,7 @@ async def import_files(
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    place: Path
+    place: _Place
     memory_type: str
     file_format: str | None
     sync: bool
@@ -97,7 +106,9 @@ def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iter
     from super_advanced_agents.tenancy.importing.files import Inputs
     from super_advanced_agents.tenancy.importing.locations import Locations
     from super_advanced_agents.tenancy.importing.planning import Planning
+    from super_advanced_agents.tenancy.importing.uploaded import UploadedInputs
 
+    place = options.place
     if options.file_format is not None and options.file_format not in FORMAT_NAMES:
         raise InvalidInputError(
             f"there is no format {options.file_format[:64]!r}",
@@ -106,8 +117,8 @@ def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iter
         )
     with ExitStack() as stack:
         planning = Planning(
-            inputs=Inputs([options.place], stack),
-            locations=Locations(options.known),
+            inputs=UploadedInputs(*place, stack) if isinstance(place, tuple) else Inputs([place], stack),
+            locations=Locations(None if isinstance(place, tuple) else options.known),
             memory_type=options.memory_type,
             forced=options.file_format,
             sync=options.sync,
@@ -142,6 +153,15 @@ def _plan_shards(options: _Options, target: AsyncLLMAgent, size: int, shards_fol
         return summary, write_shards(plan, shards_folder, size)
 
 
+@asynccontextmanager
+async def _place(context: JobContext, folder: Path, path: str) -> AsyncIterator[_Place]:
+    if path:
+        yield await in_thread(lambda: _below(folder, path), name="find files")
+        return
+    async with context.uploaded() as uploaded:
+        yield uploaded
+
+
 def _below(folder: Path, path: str) -> Path:
     if "\0" in path or not path:
         raise InvalidInputError("path must name a file or a folder", field="path")
@@ -150,6 +170,6 @@ def _below(folder: Path, path: str) -> Path:
         raise InvalidInputError(
             f"there is no file {path[:200]!r} in the tenant's folder",
             field="path",
-            hint="the operator puts files there",
+            hint="the operator puts files there; your own can be uploaded",
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,27 @@ from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents._runtime.concurrency.futures import Future, in_thread
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents._runtime.queues.batcher import MicroBatcher
-from super_advanced_agents.errors import ResourceClosedError, SuperAdvancedAgentsError
-from super_advanced_agents.jobs.backend import ClaimedJob, DueSchedule, JobBackend, JobLimits, NewJob, Outcome
+from super_advanced_agents.errors import EngineUnavailableError, ResourceClosedError
+from super_advanced_agents.jobs.backend import (
+    SWEEP_JOBS,
+    ClaimedJob,
+    DueSchedule,
+    JobBackend,
+    JobLimits,
+    NewJob,
+    Outcome,
+)
 from super_advanced_agents.jobs.progress import Progress
-from super_advanced_agents.jobs.sql import calls, schedules, work
-from super_advanced_agents.jobs.sql.database import Database
+from super_advanced_agents.jobs.sql import calls, schedules, uploads, work
+from super_advanced_agents.jobs.sql.database import READ, Database, Needs
 from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.jobs.sql.sqlite import SQLiteDatabase
-from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo
+from super_advanced_agents.jobs.sql.upload_files import UploadFiles
+from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo, UploadInfo
 
 T = TypeVar("T")
 
 _MAX_QUEUE, _MAX_BATCH = 4_096, 64
-_SWEEP_JOBS = 500
 _SHARED_POLL_S = 0.25
 """The longest wait for work where other processes submit it."""
 
@@ -35,7 +43,7 @@ _SHARED_POLL_S = 0.25
 @dataclass(frozen=True, slots=True)
 class _Step:
     run: Callable[[Database], Any]
-    writes: bool
+    kind: Needs
 
 
 class SQLJobBackend(JobBackend):
@@ -52,6 +60,7 @@ class SQLJobBackend(JobBackend):
         self._place = place
         self._clock = ForwardClock()
         self._database: Database | None = None
+        self._files = UploadFiles(place / "uploads") if isinstance(place, Path) else None
         self._opening = threading.Lock()
         self._batcher: MicroBatcher[_Step, Any] = MicroBatcher(
             self._run, name="job steps", max_batch_cost=_MAX_BATCH, max_queue_cost=_MAX_QUEUE
@@ -103,8 +112,8 @@ class SQLJobBackend(JobBackend):
         self._wake()
         return cancelled
 
-    async def aretry(self, tenant: str, job_id: str | None) -> int:
-        n = await self._write(lambda db: calls.retry(db, tenant, job_id, self._clock.now()))
+    async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
+        n = await self._write(lambda db: calls.retry(db, tenant, job_id, limits, self._clock.now()), alone=True)
         self._wake()
         return n
 
@@ -117,7 +126,8 @@ class SQLJobBackend(JobBackend):
         self, tenant: str, scopes: Sequence[str], info: ScheduleInfo, *, limits: JobLimits, due_at: float
     ) -> None:
         await self._write(
-            lambda db: schedules.put(db, tenant, scopes, info, limits=limits, due_at=due_at, now=self._clock.now())
+            lambda db: schedules.put(db, tenant, scopes, info, limits=limits, due_at=due_at, now=self._clock.now()),
+            alone=True,
         )
 
     async def aschedules(self, tenant: str) -> list[ScheduleInfo]:
@@ -129,24 +139,92 @@ class SQLJobBackend(JobBackend):
     async def adelete_schedule(self, tenant: str, name: str) -> bool:
         return await self._write(lambda db: schedules.delete(db, tenant, name))
 
-    async def adue_schedules(self, now: float, limit: int) -> list[DueSchedule]:
-        return await self._read(lambda db: schedules.due(db, now, limit))
+    async def adue_schedules(self, now: float, kinds: Sequence[str], limit: int) -> list[DueSchedule]:
+        return await self._read(lambda db: schedules.due(db, now, kinds, limit))
 
     async def afire(
-        self, due: DueSchedule, jobs: Sequence[NewJob], *, next_at: float, limits: JobLimits, error: str = ""
+        self,
+        due: DueSchedule,
+        jobs: Sequence[NewJob],
+        *,
+        next_at: float,
+        last_at: float | None,
+        limits: JobLimits,
+        error: str = "",
     ) -> bool:
         fired = await self._write(
-            lambda db: schedules.fire(db, due, jobs, next_at=next_at, limits=limits, error=error, now=self._clock.now())
+            lambda db: schedules.fire(
+                db, due, jobs, next_at=next_at, last_at=last_at, limits=limits, error=error, now=self._clock.now()
+            ),
+            alone=True,
         )
         self._wake()
         return fired
+
+    # -- uploads --------------------------------------------------------------------------------------------------
+
+    async def acreate_upload(self, tenant: str, upload_id: str, name: str, *, limits: JobLimits) -> UploadInfo:
+        return await self._write(
+            lambda db: uploads.create(db, tenant, upload_id, name, limits=limits, now=self._clock.now())
+        )
+
+    async def aadd_part(
+        self, tenant: str, upload_id: str, offset: int, data: bytes, *, limits: JobLimits
+    ) -> UploadInfo:
+        if self._files is not None:
+            # Into the file first: bytes behind the size that is noted are written again by the next attempt.
+            info = await self._read(
+                lambda db: uploads.check_part(db, tenant, upload_id, offset, len(data), limits=limits)
+            )
+            if info.size_bytes != offset:
+                return info
+            files = self._files
+            await in_thread(lambda: files.write(upload_id, offset, data), name="write upload")
+        return await self._write(
+            lambda db: uploads.grow(db, tenant, upload_id, offset, data, limits=limits, now=self._clock.now())
+        )
+
+    async def auploads(self, tenant: str) -> list[UploadInfo]:
+        return await self._read(lambda db: uploads.list_uploads(db, tenant))
+
+    async def adelete_upload(self, tenant: str, upload_id: str) -> bool:
+        deleted = await self._write(lambda db: uploads.delete(db, tenant, upload_id))
+        await self._remove_files()
+        return deleted
+
+    async def afetch_upload(self, job: ClaimedJob, folder: Path) -> tuple[UploadInfo, Path]:
+        upload_id = job.upload
+        if upload_id is None:
+            raise uploads.no_upload()
+        info = await self._read(lambda db: uploads.of_job(db, job.tenant, upload_id, job.id))
+        files = self._files
+        if files is not None:
+            return info, await in_thread(lambda: files.whole(upload_id, info.size_bytes), name="open upload")
+        copied, done = UploadFiles(folder), 0
+        while done < info.size_bytes:
+            data = await self._read(lambda db, done=done: uploads.part_at(db, upload_id, done))  # type: ignore[misc]
+            if not data:
+                raise uploads.no_upload()  # it was deleted meanwhile
+            await in_thread(lambda data=data, done=done: copied.write(upload_id, done, data), name="write upload")  # type: ignore[misc]
+            done += len(data)
+        return info, await in_thread(lambda: copied.whole(upload_id, info.size_bytes), name="open upload")
+
+    async def _remove_files(self) -> None:
+        # Those of uploads that are no longer in the database. A file is made only once its upload is.
+        if (files := self._files) is not None:
+            names = await in_thread(files.names, name="list uploads")
+            known = set(await self._read(lambda db: list(uploads.ids(db))))
+            await in_thread(lambda: files.remove(names - known), name="delete uploads")
 
     # -- workers --------------------------------------------------------------------------------------------------
 
     async def aclaim(
         self, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits
     ) -> list[ClaimedJob]:
-        return await self._write(lambda db: work.claim(db, worker, free, kinds, limits, now=self._clock.now()))
+        # Alone, so that claims see each other's keys and limits. One that is lost with its database is made again.
+        return await self._write(
+            lambda db: work.claim(db, worker, free, kinds, limits, now=self._clock.now()), alone=True, durable=False
+        )
 
     async def asubmit_part(self, job: ClaimedJob, part: NewJob) -> JobInfo | None:
         stored = await self._write(lambda db: work.submit_part(db, job, part, self._clock.now()))
@@ -154,23 +232,32 @@ class SQLJobBackend(JobBackend):
         return stored
 
     async def aclaim_part(self, job: ClaimedJob) -> ClaimedJob | None:
-        return await self._write(lambda db: work.claim_part(db, job, self._clock.now()))
+        return await self._write(lambda db: work.claim_part(db, job, self._clock.now()), alone=True, durable=False)
 
     async def asave_step(self, job: ClaimedJob, name: str, result: bytes) -> bool:
         return await self._write(lambda db: work.save_step(db, job, name, result))
 
     async def asave_progress(self, job: ClaimedJob, progress: Progress) -> bool:
-        return await self._write(lambda db: work.save_progress(db, job, progress, self._clock.now()))
+        return await self._write(lambda db: work.save_progress(db, job, progress, self._clock.now()), durable=False)
 
     async def afinish(self, job: ClaimedJob, outcome: Outcome) -> bool:
         mine = await self._write(lambda db: work.finish(db, job, outcome, self._clock.now()))
         self._wake()
+        if job.upload is not None:
+            await self._remove_files()
         return mine
 
-    async def aheartbeat(self, worker: str, kinds: Sequence[str], queues: Sequence[str]) -> list[str] | None:
-        first = worker not in self._registered
-        cancelling = await self._write(lambda db: work.heartbeat(db, worker, kinds, queues, first=first))
-        self._registered.add(worker)
+    async def aheartbeat(
+        self, worker: str, kinds: Sequence[str], queues: Sequence[str], *, held: Collection[str] | None = None
+    ) -> list[str] | None:
+        first, now = worker not in self._registered, self._clock.now()
+        cancelling = await self._write(
+            lambda db: work.heartbeat(db, worker, kinds, queues, first=first, held=held, now=now), durable=False
+        )
+        if cancelling is None:
+            self._registered.discard(worker)
+        else:
+            self._registered.add(worker)
         return cancelling
 
     async def arecover(self, lease_s: float) -> int:
@@ -189,12 +276,13 @@ class SQLJobBackend(JobBackend):
                 n += await self._write(
                     lambda db, worker=worker, beat=beat: work.remove_worker(  # type: ignore[misc]
                         db, worker, beat, self._clock.now()
-                    )
+                    ),
+                    alone=True,
                 )
         return n
 
     async def aleave(self, worker: str) -> None:
-        await self._write(lambda db: work.remove_worker(db, worker, None, self._clock.now(), lost=False))
+        await self._write(lambda db: work.remove_worker(db, worker, None, self._clock.now(), lost=False), alone=True)
         self._registered.discard(worker)
 
     async def asweep(self, *, succeeded_s: float, failed_s: float) -> int:
@@ -204,7 +292,9 @@ class SQLJobBackend(JobBackend):
             JobState.CANCELLED: now - succeeded_s,
             JobState.FAILED: now - failed_s,
         }
-        return await self._write(lambda db: work.sweep(db, ended, _SWEEP_JOBS))
+        deleted = await self._write(lambda db: work.sweep(db, ended, SWEEP_JOBS, now))
+        await self._remove_files()
+        return deleted
 
     async def await_work(self, seen: int, timeout_s: float) -> int:
         if seen != self._changes:
@@ -228,28 +318,28 @@ class SQLJobBackend(JobBackend):
         for waiting in list(self._waiting):
             waiting.set_result(None)
 
-    async def _write(self, run: Callable[[Database], T]) -> T:
+    async def _write(self, run: Callable[[Database], T], *, alone: bool = False, durable: bool = True) -> T:
         self._check_open()
-        found: T = await self._batcher.submit(_Step(run, True))
+        found: T = await self._batcher.submit(_Step(run, Needs(alone=alone, durable=durable)))
         return found
 
     async def _read(self, run: Callable[[Database], T]) -> T:
         self._check_open()
-        found: T = await self._batcher.submit(_Step(run, False))
+        found: T = await self._batcher.submit(_Step(run, READ))
         return found
 
     def _run(self, steps: list[_Step]) -> list[Any]:
         database = self._database
         if database is None:
             raise ResourceClosedError("the jobs are not open", hint="call open() or await aopen() first")
-        try:
-            with database.transaction(writes=any(step.writes for step in steps)):
-                return [step.run(database) for step in steps]
-        except SuperAdvancedAgentsError:
-            if len(steps) == 1:
-                raise
-        # One was refused, and took the others back: each has a transaction of its own now.
-        return [_run_alone(database, step) for step in steps]
+        if not database.shared:
+            return _run_together(database, steps)
+        # Two transactions: what must be alone holds up other processes, and is not to wait for a flush of the others.
+        results: dict[int, Any] = {}
+        for alone in (False, True):
+            chosen = [number for number, step in enumerate(steps) if step.kind.alone is alone]
+            results |= zip(chosen, _run_together(database, [steps[number] for number in chosen]), strict=True)
+        return [results[number] for number in range(len(steps))]
 
     def _open(self) -> None:
         with self._opening:
@@ -258,7 +348,7 @@ class SQLJobBackend(JobBackend):
             if isinstance(self._place, Path):
                 database: Database = SQLiteDatabase(self._place)
                 try:
-                    with database.transaction(writes=True):
+                    with database.transaction(Needs()):
                         database.execute("DELETE FROM job_workers")
                         work.requeue(database, "1 = 1", (), self._clock.now(), lost=True)
                 except BaseException:
@@ -275,9 +365,18 @@ class SQLJobBackend(JobBackend):
                 self._database.close()
 
 
-def _run_alone(database: Database, step: _Step) -> Any:
+def _run_together(database: Database, steps: Sequence[_Step]) -> list[Any]:
+    # Returns the results of the steps, or their errors.
+    if not steps:
+        return []
+    needs = Needs(alone=any(step.kind.alone for step in steps), durable=any(step.kind.durable for step in steps))
     try:
-        with database.transaction(writes=step.writes):
-            return step.run(database)
-    except SuperAdvancedAgentsError as exc:
-        return exc
+        with database.transaction(needs):
+            return [step.run(database) for step in steps]
+    except EngineUnavailableError as exc:  # nor would it be there for each of them
+        return [exc] * len(steps)
+    except Exception as exc:
+        if len(steps) == 1:
+            return [exc]
+    # One was refused, and took the others back: each has a transaction of its own now.
+    return [result for step in steps for result in _run_together(database, [step])]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
+from super_advanced_agents.jobs.sql import uploads
 from super_advanced_agents.jobs.sql.database import Database, Row, marks
-from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, job_info
+from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, Served, job_info
 from super_advanced_agents.types import JobInfo, JobState
 
 _RETRY_AFTER_S = 5.0
@@ -27,11 +28,13 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
     if limits is not None:
         for tenant in {job.tenant for job in jobs}:
             check_room(db, tenant, sum(job.tenant == tenant for job in jobs), limits)
-    known = known_kinds(db)
+    served = served_by_workers(db)
     found = []
     for job in jobs:
         rows = insert(db, job, now)
-        found.append(job_info(rows[0], known=known, now=now) if rows else get(db, job.tenant, job.id, now))
+        if rows and job.upload is not None:
+            uploads.use(db, job.tenant, job.upload, job.id)
+        found.append(job_info(rows[0], served=served, now=now) if rows else get(db, job.tenant, job.id, now))
     if None in found:
         raise InvalidInputError("the id of a job is taken", field="id", hint="leave it out, and one is made")
     return [info for info in found if info is not None]
@@ -39,8 +42,7 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
 
 def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
     """Raise unless a tenant may have `n` more jobs that wait."""
-    counted = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND state = 'queued' LIMIT ?) AS counted"
-    if db.execute(counted, (tenant, limits.queued))[0][0] + n > limits.queued:
+    if _count_waiting(db, tenant, limits) + n > limits.queued:
         raise OverloadedError(
             f"{limits.queued} jobs of the tenant wait already",
             retry_after_s=_RETRY_AFTER_S,
@@ -48,15 +50,20 @@ def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
         )
 
 
+def _count_waiting(db: Database, tenant: str, limits: JobLimits) -> int:
+    counted = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND state = 'queued' LIMIT ?) AS counted"
+    return int(db.execute(counted, (tenant, limits.queued))[0][0])
+
+
 def insert(db: Database, job: NewJob, now: float) -> list[Row]:
     """Store a job and return its row, or no row if one is stored under its id."""
     return db.execute(
         "INSERT INTO jobs (id, tenant, scopes, kind, queue, key, arguments, state, max_attempts, changed_at,"  # noqa: S608
-        " created_at, schedule) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        " created_at, schedule, upload) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
         f" RETURNING {JOB}",
         (
             *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue, job.key, job.arguments),
-            *(job.max_attempts, now, now, job.schedule),
+            *(job.max_attempts, now, now, job.schedule, job.upload),
         ),
     )
 
@@ -65,12 +72,13 @@ def get(db: Database, tenant: str, job_id: str, now: float, *, brief: bool = Fal
     """Return a job of a tenant; None where it has none of that id."""
     columns = LISTED_JOB if brief else JOB
     rows = db.execute(f"SELECT {columns} FROM jobs WHERE id = ? AND tenant = ?", (job_id, tenant))  # noqa: S608
-    return job_info(rows[0], known=known_kinds(db), now=now) if rows else None
+    return job_info(rows[0], served=served_by_workers(db), now=now) if rows else None
 
 
-def known_kinds(db: Database) -> frozenset[str]:
-    """Return the kinds of jobs that the workers know."""
-    return frozenset(kind for [kinds] in db.execute("SELECT kinds FROM job_workers") for kind in kinds.split())
+def served_by_workers(db: Database) -> list[Served]:
+    """Return what each worker serves."""
+    rows = db.execute("SELECT kinds, queues FROM job_workers")
+    return [Served(frozenset(kinds.split()), frozenset(queues.split())) for kinds, queues in rows]
 
 
 def list_jobs(
@@ -83,8 +91,8 @@ def list_jobs(
             conditions.append(f"{column} {comparison} ?")
             parameters.append(str(value))
     query = f"SELECT {LISTED_JOB} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608
-    known = known_kinds(db)
-    return [job_info(row, known=known, now=now) for row in db.execute(query, (*parameters, limit))]
+    served = served_by_workers(db)
+    return [job_info(row, served=served, now=now) for row in db.execute(query, (*parameters, limit))]
 
 
 def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
@@ -100,14 +108,19 @@ def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None
     return get(db, tenant, job_id, now)
 
 
-def retry(db: Database, tenant: str, job_id: str | None, now: float) -> int:
-    """Queue a failed or cancelled job again, or all failed ones; finished steps are kept."""
+def retry(db: Database, tenant: str, job_id: str | None, limits: JobLimits | None, now: float) -> int:
+    """Queue a failed or cancelled job again, or the failed ones; finished steps are kept."""
+    room = -1
+    if limits is not None:
+        check_room(db, tenant, 1, limits)
+        room = limits.queued - _count_waiting(db, tenant, limits)
     which, states = ("id = ?", ("failed", "cancelled")) if job_id is not None else ("1 = 1", ("failed",))
+    chosen = f"SELECT id FROM jobs WHERE {which} AND tenant = ? AND state IN ({marks(len(states))})"  # noqa: S608
     changed = db.execute(
-        f"UPDATE jobs SET state = 'queued', attempt = 0, losses = 0, cancelling = 0, due_at = 0, error = '',"  # noqa: S608
-        f" changed_at = ?, finished_at = NULL WHERE {which} AND tenant = ? AND state IN ({marks(len(states))})"
+        "UPDATE jobs SET state = 'queued', attempt = 0, losses = 0, cancelling = 0, due_at = 0, error = '',"  # noqa: S608
+        f" changed_at = ?, finished_at = NULL WHERE id IN ({chosen}{'' if room < 0 else ' ORDER BY id LIMIT ?'})"
         " RETURNING id",
-        (now, *([] if job_id is None else [job_id]), tenant, *states),
+        (now, *([] if job_id is None else [job_id]), tenant, *states, *([] if room < 0 else [room])),
     )
     return len(changed)
 

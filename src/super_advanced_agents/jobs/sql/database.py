@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 Row = Sequence[Any]
 
-TABLES = """
+_TABLES = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, -- ascends with the time of submission
     tenant TEXT NOT NULL,
@@ -37,7 +38,8 @@ CREATE TABLE jobs (
     note TEXT NOT NULL DEFAULT '',
     result {blob}, -- JSON
     error TEXT NOT NULL DEFAULT '',
-    schedule TEXT
+    schedule TEXT,
+    upload TEXT
 );
 CREATE INDEX jobs_queued ON jobs (tenant, queue, id) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (tenant, key) WHERE state = 'running';
@@ -74,9 +76,63 @@ CREATE TABLE job_schedules (
 );
 CREATE INDEX job_schedules_due ON job_schedules (due_at) WHERE paused = 0;
 """
-"""The statements that create the tables; `{blob}` is the database's type for bytes."""
+"""The statements that create the tables of jobs, with `{blob}` for the type of bytes."""
 
-VERSION = 1
+_UPLOADS = (
+    """
+CREATE TABLE job_uploads (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    last_start BIGINT NOT NULL DEFAULT 0, -- the byte at which its last part begins
+    job TEXT, -- the one that uses it
+    created_at DOUBLE PRECISION NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL
+);
+""",
+    "CREATE INDEX job_uploads_of ON job_uploads (tenant);",
+    """
+CREATE TABLE job_upload_parts (
+    upload TEXT NOT NULL,
+    start BIGINT NOT NULL, -- the byte at which it begins
+    data {blob} NOT NULL,
+    PRIMARY KEY (upload, start)
+);
+""",  # empty with SQLite, where the bytes are in files
+)
+
+VERSION = 2
+
+_MIGRATIONS = {2: ("ALTER TABLE jobs ADD COLUMN upload TEXT", *_UPLOADS)}
+
+
+def tables(blob: str) -> str:
+    """Return the statements that create the tables, with the database's type for bytes."""
+    return "".join((_TABLES, *_UPLOADS)).format(blob=blob)
+
+
+def migrations(blob: str) -> dict[int, tuple[str, ...]]:
+    """Return for each version the statements that make it of the one before."""
+    return {version: tuple(each.format(blob=blob) for each in steps) for version, steps in _MIGRATIONS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """Say what a transaction needs of the database.
+
+    Attributes:
+        alone: whether no other transaction that is alone may run beside it, in any process.
+        durable: whether it must outlast a crash of the database when it has ended; False for reads, and for what is
+            done again when it is lost.
+    """
+
+    alone: bool = False
+    durable: bool = True
+
+
+READ = Needs(durable=False)
+"""The needs of what only reads."""
 
 
 class Database(ABC):
@@ -93,8 +149,8 @@ class Database(ABC):
         """Execute one statement, with `?` for each parameter, and return its rows."""
 
     @abstractmethod
-    def transaction(self, *, writes: bool) -> AbstractContextManager[None]:
-        """Enter a context whose statements are committed together, durably, or all rolled back.
+    def transaction(self, needs: Needs) -> AbstractContextManager[None]:
+        """Enter a context whose statements are committed together, or all rolled back.
 
         Raises:
             SuperAdvancedAgentsError: the database failed; nothing was stored.

@@ -7,18 +7,20 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.jobs.sql.database import TABLES, VERSION, Database, Row
+from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, migrations, tables
 
 if TYPE_CHECKING:
     import psycopg
+
+_NOT_DURABLE = "; SET LOCAL synchronous_commit = off"
 
 
 class PostgresDatabase(Database):
     """The jobs in the tables of one schema of a PostgreSQL database.
 
-    Transactions that write take one advisory lock, so that claims see each other's keys and limits, and none waits for
-    another in a circle. A lost connection is opened again by the next transaction. Nothing lasts longer than a
-    transaction, so that pgbouncer may stand between.
+    Claims take one advisory lock, so that they see each other's keys and limits; they wait for no flush while they have
+    it. A lost connection is opened again by the next transaction. Nothing lasts longer than a transaction, so that
+    pgbouncer may stand between.
 
     Args:
         url: the URL of the database, such as `postgresql://user@host/name?schema=saa`.
@@ -46,8 +48,7 @@ class PostgresDatabase(Database):
         self._lock = f"; SELECT pg_advisory_xact_lock(hashtextextended('saa jobs {schema}', 0))"
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         try:
-            with self._mapped_errors():
-                self._create(self._connect())
+            self._create()
         except BaseException:
             self.close()
             raise
@@ -58,9 +59,16 @@ class PostgresDatabase(Database):
         return list(cursor.fetchall()) if cursor.description is not None else []
 
     @contextmanager
-    def transaction(self, *, writes: bool) -> Iterator[None]:
-        with self._mapped_errors(), self._transaction(self._connect(), lock=writes):
-            yield
+    def transaction(self, needs: Needs) -> Iterator[None]:
+        with self._mapped_errors():
+            connection = self._begun(needs)
+            try:
+                yield
+            except BaseException:
+                with suppress(Exception):
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
 
     def check_files(self) -> None:
         """Do nothing: the server watches its own files."""
@@ -85,31 +93,44 @@ class PostgresDatabase(Database):
             )
         return self._connection
 
-    @contextmanager
-    def _transaction(self, connection: psycopg.Connection[tuple[Any, ...]], *, lock: bool) -> Iterator[None]:
+    def _begun(self, needs: Needs) -> psycopg.Connection[tuple[Any, ...]]:
         # One message begins it: each further one would cost a round trip, which small jobs mostly wait for.
-        try:
-            connection.execute(f"{self._begin}{self._lock if lock else ''}".encode())
-            yield
-        except BaseException:
-            with suppress(Exception):
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        from super_advanced_agents._runtime.postgres.errors import is_disconnect
 
-    def _create(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        with self._transaction(connection, lock=True):
+        begin = self._begin + ("" if needs.durable else _NOT_DURABLE) + (self._lock if needs.alone else "")
+        for attempt in range(2):
+            known = self._connection is not None
+            connection = self._connect()
+            try:
+                connection.execute(begin.encode())
+            except BaseException as exc:
+                with suppress(Exception):
+                    connection.execute("ROLLBACK")
+                if attempt or not known or not is_disconnect(exc):
+                    raise
+                self.close()  # the database was restarted since, and nothing has been done yet
+            else:
+                return connection
+        raise AssertionError
+
+    def _create(self) -> None:
+        with self.transaction(Needs(alone=True)):
             self.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._address.schema}"')
             self.execute("CREATE TABLE IF NOT EXISTS job_version (number BIGINT NOT NULL)")
             found = self.execute("SELECT number FROM job_version")
             if not found:
-                connection.execute(TABLES.format(blob="BYTEA").encode())
+                self.execute(tables("BYTEA"))
                 self.execute("INSERT INTO job_version VALUES (?)", (VERSION,))
             elif found[0][0] > VERSION:
                 raise ConfigurationError(
                     f"a newer version of this package made the tables of jobs in {self._address.shown}",
                     hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
                 )
+            else:
+                for version in range(found[0][0] + 1, VERSION + 1):
+                    for statement in migrations("BYTEA")[version]:
+                        self.execute(statement)
+                self.execute("UPDATE job_version SET number = ?", (VERSION,))
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from super_advanced_agents.jobs.backend import result_of
 from super_advanced_agents.jobs.sql.database import Row
 from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo
@@ -21,19 +24,36 @@ LISTED_JOB = JOB.replace("arguments", f"CASE WHEN length(arguments) <= {_SHOWN_B
 SCHEDULE = "name, kind, arguments, cron, zone, missed, paused, last_at, error"
 
 
-def job_info(row: Row, *, known: frozenset[str], now: float) -> JobInfo:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Hold the kinds of jobs that a worker knows, and the queues that it serves."""
+
+    kinds: frozenset[str]
+    queues: frozenset[str]
+
+
+def _not_served(kind: str, queue: str, served: Sequence[Served]) -> str | None:
+    # Returns what no worker has, in the words of a note; None where a worker will take the job.
+    if any(kind in each.kinds and queue in each.queues for each in served):
+        return None
+    if not served:
+        return ""
+    return " that serves its queue" if any(kind in each.kinds for each in served) else " that knows this kind of job"
+
+
+def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
     """Make a `JobInfo` of a row.
 
     Args:
         row: the columns `JOB`.
-        known: the kinds of jobs that the workers know; none when no worker runs.
+        served: what each worker serves; empty when none runs.
         now: the time in seconds since 1970.
     """
     state, attempt, due_at, cancelling = JobState(row[3]), int(row[5]), float(row[18]), row[19]
     note = row[11]
     if state is JobState.QUEUED:
-        if row[1] not in known:
-            note = "waits for a worker that knows this kind of job" if known else "waits for a worker"
+        if (missing := _not_served(row[1], row[2], served)) is not None:
+            note = f"waits for a worker{missing}"
         elif due_at > now:
             note = f"waits {due_at - now:.0f} s before attempt {attempt + 1}"
     elif state is JobState.RUNNING and cancelling:

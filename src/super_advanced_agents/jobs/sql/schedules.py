@@ -9,9 +9,12 @@ import orjson
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import DueSchedule, JobLimits, NewJob
 from super_advanced_agents.jobs.sql import calls
-from super_advanced_agents.jobs.sql.database import Database
+from super_advanced_agents.jobs.sql.database import Database, marks
 from super_advanced_agents.jobs.sql.rows import SCHEDULE, schedule_info
 from super_advanced_agents.types import ScheduleInfo
+
+_AHEAD_S = 120.0
+"""The seconds by which clocks of machines may differ."""
 
 
 def put(
@@ -56,12 +59,14 @@ def delete(db: Database, tenant: str, name: str) -> bool:
     return bool(db.execute("DELETE FROM job_schedules WHERE tenant = ? AND name = ? RETURNING name", (tenant, name)))
 
 
-def due(db: Database, now: float, limit: int) -> list[DueSchedule]:
+def due(db: Database, now: float, kinds: Sequence[str], limit: int) -> list[DueSchedule]:
     """Return schedules whose time has come."""
+    if not kinds:
+        return []
     rows = db.execute(
-        f"SELECT {SCHEDULE}, tenant, scopes, made_at, due_at FROM job_schedules WHERE paused = 0 AND due_at <= ?"  # noqa: S608
-        " ORDER BY due_at LIMIT ?",
-        (now, limit),
+        f"SELECT {SCHEDULE}, tenant, scopes, made_at, due_at FROM job_schedules WHERE paused = 0"  # noqa: S608
+        f" AND (due_at <= ? OR last_at > ?) AND kind IN ({marks(len(kinds))}) ORDER BY due_at LIMIT ?",
+        (now, now + _AHEAD_S, *kinds, limit),
     )
     return [
         DueSchedule(tenant=row[9], scopes=row[10].split(), made_at=row[11], info=schedule_info(row[:9]), due_at=row[12])
@@ -75,6 +80,7 @@ def fire(
     jobs: Sequence[NewJob],
     *,
     next_at: float,
+    last_at: float | None,
     limits: JobLimits,
     error: str,
     now: float,
@@ -84,7 +90,7 @@ def fire(
     if not db.execute(
         "UPDATE job_schedules SET due_at = ?, last_at = ?, error = ? WHERE tenant = ? AND name = ? AND made_at = ?"
         " AND due_at = ? AND paused = 0 RETURNING name",
-        (next_at, schedule.due_at, error, *where),
+        (next_at, last_at, error, *where),
     ):
         return False
     try:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
-from super_advanced_agents.jobs.sql.database import TABLES, VERSION, Database, Row
+from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, migrations, tables
 from super_advanced_agents.stores.local.folder import StoreFolder
 
 FILE = "jobs.db"
-_SCHEMA = sqlite.Schema(version=VERSION, application_id=0x5361614A, tables=TABLES.format(blob="BLOB"))
+_SCHEMA = sqlite.Schema(
+    version=VERSION, application_id=0x5361614A, tables=tables("BLOB"), migrations=migrations("BLOB")
+)
 
 
 class SQLiteDatabase(Database):
@@ -46,8 +48,8 @@ class SQLiteDatabase(Database):
         return self._connection.execute(statement, parameters).fetchall()
 
     @contextmanager
-    def transaction(self, *, writes: bool) -> Iterator[None]:
-        del writes  # one that only reads commits nothing, and costs no flush
+    def transaction(self, needs: Needs) -> Iterator[None]:
+        del needs  # each is alone and durable; one that only reads commits nothing, and costs no flush
         try:
             with self._lock, sqlite.transaction(self._connection, self._watch):
                 yield

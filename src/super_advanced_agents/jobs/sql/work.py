@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
-from super_advanced_agents.jobs.sql import calls
+from super_advanced_agents.jobs.sql import calls, uploads
 from super_advanced_agents.jobs.sql.database import Database, marks
 from super_advanced_agents.types import JobInfo, JobState
 
 MAX_LOSSES = 10
 """The workers that may end in one step of a job before it is given up."""
+
+_ANSWER_S = 5.0
+"""The seconds after which the answer to a claim is lost."""
 
 _LOST = f"its worker ended {MAX_LOSSES} times while it ran"
 _TENANTS = """
@@ -30,12 +33,16 @@ def claim(
 ) -> list[ClaimedJob]:
     """Take jobs that are due, up to a number from each queue, fairly between tenants."""
     tenants = [tenant for [tenant] in db.execute(_TENANTS)]
-    if not tenants or not kinds:
-        return []
+    if not tenants or not kinds or not db.execute("SELECT id FROM job_workers WHERE id = ?", (worker,)):
+        return []  # nobody would give the jobs of an unknown worker to others
     running = {tenant: int(n) for tenant, n in db.execute(_RUNNING)}
     claimed: list[ClaimedJob] = []
     for queue, room in free.items():
-        waiting = {tenant: _due(db, tenant, queue, kinds, room=room, now=now) for tenant in tenants}
+        waiting = {
+            tenant: _due(db, tenant, queue, kinds, room=room, now=now)
+            for tenant in tenants
+            if running.get(tenant, 0) < limits.running
+        }
         taken: set[tuple[str, str]] = set()
         for _ in range(room):
             open_to = [
@@ -82,13 +89,14 @@ def _take(db: Database, worker: str, job_id: str, now: float) -> ClaimedJob:
     [row] = db.execute(
         "UPDATE jobs SET state = 'running', worker = ?, claim = claim + 1, attempt = attempt + 1, note = '',"
         " started_at = ?, changed_at = ?, per_s = NULL, left_s = NULL WHERE id = ? AND state = 'queued'"
-        " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts",
+        " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts, upload",
         (worker, now, now, job_id),
     )
     steps = [] if row[1] == 1 else db.execute("SELECT name, result FROM job_steps WHERE job = ?", (job_id,))
     return ClaimedJob(
         id=row[0],
         claim=row[1],
+        worker=worker,
         tenant=row[2],
         scopes=row[3].split(),
         kind=row[4],
@@ -97,15 +105,21 @@ def _take(db: Database, worker: str, job_id: str, now: float) -> ClaimedJob:
         attempt=row[7],
         max_attempts=row[8],
         steps={name: bytes(result) for name, result in steps},
+        upload=row[9],
     )
 
 
-_MINE = "id = ? AND claim = ? AND state = 'running'"
+def plain(text: str) -> str:
+    """Return a text without what a database cannot store: NUL characters and lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
+_MINE = "id = ? AND claim = ? AND worker = ? AND state = 'running'"
 
 
 def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobInfo | None:
     """Store a part of a job that goes on, and return it as it is stored."""
-    if not db.execute(f"SELECT 1 FROM jobs WHERE {_MINE} AND cancelling = 0", (job.id, job.claim)):  # noqa: S608
+    if not db.execute(f"SELECT 1 FROM jobs WHERE {_MINE} AND cancelling = 0", _mine(job)):  # noqa: S608
         return None
     calls.insert(db, part, now)
     return calls.get(db, part.tenant, part.id, now)
@@ -113,7 +127,7 @@ def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobI
 
 def claim_part(db: Database, job: ClaimedJob, now: float) -> ClaimedJob | None:
     """Take a part of a job that is due, if the job is still this worker's."""
-    mine = db.execute(f"SELECT worker FROM jobs WHERE {_MINE} AND cancelling = 0", (job.id, job.claim))  # noqa: S608
+    mine = db.execute(f"SELECT worker FROM jobs WHERE {_MINE} AND cancelling = 0", _mine(job))  # noqa: S608
     waiting = mine and db.execute(
         f"SELECT id FROM jobs WHERE tenant = ? AND state = 'queued' AND {calls.PARTS}"  # noqa: S608
         " AND (due_at <= ? OR changed_at > ?) ORDER BY id LIMIT 1",
@@ -124,7 +138,7 @@ def claim_part(db: Database, job: ClaimedJob, now: float) -> ClaimedJob | None:
 
 def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:
     """Store a finished step's result, if the job is still this worker's."""
-    if not db.execute(f"UPDATE jobs SET losses = 0 WHERE {_MINE} RETURNING id", (job.id, job.claim)):  # noqa: S608
+    if not db.execute(f"UPDATE jobs SET losses = 0 WHERE {_MINE} RETURNING id", _mine(job)):  # noqa: S608
         return False
     db.execute(
         "INSERT INTO job_steps (job, name, result) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (job.id, name, result)
@@ -134,45 +148,59 @@ def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:
 
 def save_progress(db: Database, job: ClaimedJob, progress: Progress, now: float) -> bool:
     """Store the progress of a job, if it is still this worker's."""
-    values = (progress.done, progress.total, progress.per_s, progress.left_s, progress.note.replace("\0", ""))
+    values = (progress.done, progress.total, progress.per_s, progress.left_s, plain(progress.note))
     update = "UPDATE jobs SET done = ?, total = ?, per_s = ?, left_s = ?, note = ?, changed_at = ?"
-    return bool(db.execute(f"{update} WHERE {_MINE} RETURNING id", (*values, now, job.id, job.claim)))
+    return bool(db.execute(f"{update} WHERE {_MINE} RETURNING id", (*values, now, *_mine(job))))
 
 
 def finish(db: Database, job: ClaimedJob, outcome: Outcome, now: float) -> bool:
-    """End an attempt, if the job is still this worker's."""
-    final = outcome.state.final
+    """End an attempt, if the job is still this worker's; one to be cancelled is not tried again."""
+    state, final = str(outcome.state), now if outcome.state.final else None
     changed = db.execute(
-        "UPDATE jobs SET done = CASE WHEN ? THEN coalesce(total, done) ELSE done END, state = ?, result = ?,"  # noqa: S608
-        " error = ?, due_at = ?, changed_at = ?, finished_at = ?,"
-        f" attempt = attempt - ?, worker = NULL, cancelling = 0, left_s = NULL, note = '' WHERE {_MINE} RETURNING id",
+        "UPDATE jobs SET done = CASE WHEN ? THEN coalesce(total, done) ELSE done END, result = ?, error = ?,"  # noqa: S608
+        " state = CASE WHEN cancelling = 1 AND ? = 'queued' THEN 'cancelled' ELSE ? END, due_at = ?, changed_at = ?,"
+        " finished_at = CASE WHEN cancelling = 1 THEN ? ELSE ? END, attempt = attempt - ?, worker = NULL,"
+        f" cancelling = 0, left_s = NULL, note = '' WHERE {_MINE} RETURNING id",
         (
-            *(
-                outcome.state is JobState.SUCCEEDED,
-                str(outcome.state),
-                outcome.result,
-                outcome.error.replace("\0", ""),
-                now + outcome.delay_s,
-                now,
-            ),
-            *(now if final else None, 0 if outcome.counts else 1, job.id, job.claim),
+            *(outcome.state is JobState.SUCCEEDED, outcome.result, plain(outcome.error), state, state),
+            *(now + outcome.delay_s, now, now, final, 0 if outcome.counts else 1, *_mine(job)),
         ),
     )
     if changed and outcome.state is JobState.SUCCEEDED:
         db.execute("DELETE FROM job_steps WHERE job = ?", (job.id,))
+        if job.upload is not None:
+            uploads.drop(db, "id = ?", (job.upload,))
     return bool(changed)
 
 
+def _mine(job: ClaimedJob) -> tuple[str, int, str]:
+    return job.id, job.claim, job.worker
+
+
 def heartbeat(
-    db: Database, worker: str, kinds: Sequence[str], queues: Sequence[str], *, first: bool
+    db: Database,
+    worker: str,
+    kinds: Sequence[str],
+    queues: Sequence[str],
+    *,
+    first: bool,
+    held: Collection[str] | None,
+    now: float,
 ) -> list[str] | None:
     """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost."""
-    if first:
-        db.execute("INSERT INTO job_workers VALUES (?, 0, ?, ?)", (worker, " ".join(kinds), " ".join(queues)))
+    if first:  # and again, where the answer to the first one was lost
+        db.execute(
+            "INSERT INTO job_workers VALUES (?, 0, ?, ?) ON CONFLICT (id) DO UPDATE SET beat = job_workers.beat + 1",
+            (worker, " ".join(kinds), " ".join(queues)),
+        )
     elif not db.execute("UPDATE job_workers SET beat = beat + 1 WHERE id = ? RETURNING id", (worker,)):
         return None
-    cancelling = "SELECT id FROM jobs WHERE worker = ? AND state = 'running' AND cancelling = 1"
-    return [job_id for [job_id] in db.execute(cancelling, (worker,))]
+    found = db.execute("SELECT id, cancelling FROM jobs WHERE worker = ? AND state = 'running'", (worker,))
+    if held is not None:
+        for job_id in {job_id for job_id, _ in found}.difference(held):
+            # Not at once: the answer to its claim may be on the way.
+            requeue(db, "worker = ? AND id = ? AND started_at <= ?", (worker, job_id, now - _ANSWER_S), now, lost=False)
+    return [job_id for job_id, cancelling in found if cancelling]
 
 
 def remove_worker(db: Database, worker: str, beat: int | None, now: float, *, lost: bool = True) -> int:
@@ -205,13 +233,16 @@ def requeue(db: Database, condition: str, parameters: Sequence[object], now: flo
     return len(queued)
 
 
-def sweep(db: Database, ended: Mapping[JobState, float], limit: int) -> int:
-    """Delete jobs that ended before the time given for their state; return how many."""
+def sweep(db: Database, ended: Mapping[JobState, float], limit: int, now: float) -> int:
+    """Delete jobs that ended before a time, and unused uploads; return how many jobs."""
+    uploads.drop(db, "job IS NULL AND changed_at <= ?", (now - uploads.UNUSED_S,))
     deleted = 0
     for state, before in ended.items():
         old = "SELECT id FROM jobs WHERE state = ? AND finished_at <= ? LIMIT ?"
-        rows = db.execute(f"DELETE FROM jobs WHERE id IN ({old}) RETURNING id", (str(state), before, limit))  # noqa: S608
-        for [job_id] in rows:
+        rows = db.execute(f"DELETE FROM jobs WHERE id IN ({old}) RETURNING id, upload", (str(state), before, limit))  # noqa: S608
+        for job_id, upload in rows:
             db.execute("DELETE FROM job_steps WHERE job = ?", (job_id,))
+            if upload is not None:
+                uploads.drop(db, "id = ?", (upload,))
         deleted += len(rows)
     return deleted

@@ -10,7 +10,7 @@ import grpc
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
-from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
+from super_advanced_agents.protocol.methods import AGENT, JOB, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.grpc.handler import MethodHandler
 from super_advanced_agents.server.grpc.health import HEALTH, health_rpcs
 from super_advanced_agents.server.grpc.peers import Peers
@@ -53,7 +53,7 @@ def method_handlers(services: Services, settings: Settings, peers: Peers | None 
         settings: the limits of the server.
         peers: the connections of the server; None for handlers that no server calls.
     """
-    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, *([REFLECTION] if settings.grpc_reflection else [])]
+    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, JOB, HEALTH, *([REFLECTION] if settings.grpc_reflection else [])]
     rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names))
     if settings.grpc_reflection:
         rpcs = chain(rpcs, reflection_rpcs(names))

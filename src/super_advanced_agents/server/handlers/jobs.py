@@ -9,11 +9,15 @@ from super_advanced_agents.errors import JobError
 from super_advanced_agents.jobs.jobs import Jobs, Missed
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
+    AddPartRequest,
     CancelJobRequest,
+    CreateUploadRequest,
     DeleteScheduleRequest,
+    DeleteUploadRequest,
     GetJobRequest,
     ListJobsRequest,
     ListSchedulesRequest,
+    ListUploadsRequest,
     PauseScheduleRequest,
     PutScheduleRequest,
     RetryJobRequest,
@@ -25,7 +29,7 @@ from super_advanced_agents.server.handlers.scopes import visible_job
 from super_advanced_agents.server.limits.admission import too_many_streams_error
 from super_advanced_agents.server.limits.fair_pool import FairPool
 from super_advanced_agents.tenancy.idempotent_writes import uids_for
-from super_advanced_agents.types import JobInfo, ScheduleInfo
+from super_advanced_agents.types import JobInfo, ScheduleInfo, UploadInfo
 
 
 def _jobs(context: HandlerContext) -> Jobs:
@@ -86,6 +90,33 @@ async def retry_jobs(request: RetryJobsRequest, context: HandlerContext) -> int:
     return await _jobs(context).aretry(tenant=_tenant(context))
 
 
+async def create_upload(request: CreateUploadRequest, context: HandlerContext) -> UploadInfo:
+    """Begin an upload, to which parts of up to 8 MiB are added, for a job that takes its id.
+
+    It is deleted when the job has succeeded, and after a day without one.
+    """
+    [upload_id] = uids_for(None, 1) or [None]
+    return await _jobs(context).uploads.acreate(request.name, upload_id=upload_id, tenant=_tenant(context))
+
+
+async def add_part(request: AddPartRequest, context: HandlerContext) -> UploadInfo:
+    """Add bytes to an upload, durable when the answer comes; a repeated part is added once."""
+    uploads = _jobs(context).uploads
+    return await uploads.aadd_part(context.target, request.offset, request.data, tenant=_tenant(context))
+
+
+async def list_uploads(request: ListUploadsRequest, context: HandlerContext) -> list[UploadInfo]:
+    """List the tenant's uploads, the oldest first."""
+    del request
+    return list(await _jobs(context).uploads.alist(tenant=_tenant(context)))
+
+
+async def delete_upload(request: DeleteUploadRequest, context: HandlerContext) -> None:
+    """Delete an upload that no job uses."""
+    del request
+    await _jobs(context).uploads.adelete(context.target, tenant=_tenant(context))
+
+
 async def put_schedule(request: PutScheduleRequest, context: HandlerContext) -> ScheduleInfo:
     """Make or replace a schedule, and return it with its next five times."""
     return await _jobs(context).aput_schedule(
@@ -144,6 +175,10 @@ HANDLERS: dict[str, Handler] = {
     ops.CANCEL_JOB.name: cancel_job,
     ops.RETRY_JOB.name: retry_job,
     ops.RETRY_JOBS.name: retry_jobs,
+    ops.CREATE_UPLOAD.name: create_upload,
+    ops.ADD_PART.name: add_part,
+    ops.LIST_UPLOADS.name: list_uploads,
+    ops.DELETE_UPLOAD.name: delete_upload,
     ops.PUT_SCHEDULE.name: put_schedule,
     ops.LIST_SCHEDULES.name: list_schedules,
     ops.PAUSE_SCHEDULE.name: pause_schedule,

@@ -147,6 +147,7 @@ class Endpoint:
         handler: executes a request.
         description: for the OpenAPI document; the docstring of the operation's handler where empty.
         responses: further responses, for the OpenAPI document.
+        media_type: that of a body which is no JSON, and which the handler reads; empty for others.
     """
 
     operation: Operation
@@ -156,6 +157,7 @@ class Endpoint:
     handler: RouteHandler = handle
     description: str = ""
     responses: dict[int | str, dict[str, Any]] | None = None
+    media_type: str = ""
 
     async def respond(self, request: Request, body: Any = None, parameters: Any = None) -> Response:
         """Execute a request, given its parsed body and parameters, and return the response."""
@@ -167,7 +169,7 @@ class Endpoint:
             target=named(next(iter(request.path_params.values()), "")),
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
-            request_bytes=0 if body is None else len(await request.body()),
+            request_bytes=0 if body is None and not self.media_type else len(await request.body()),
             jobs=services.jobs,
         )
         work = self.handler(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
@@ -217,9 +219,13 @@ def add_endpoint(router: APIRouter, endpoint: Endpoint) -> None:
     """Add an endpoint to a FastAPI router."""
     operation = endpoint.operation
     operation_handler = registry.HANDLERS.get(operation.name)
+    options = route_options(operation)
+    if endpoint.media_type:
+        content = {endpoint.media_type: {"schema": {"type": "string", "format": "binary"}}}
+        options["openapi_extra"] |= {"requestBody": {"required": True, "content": content}}
     docstring = (inspect.getdoc(operation_handler) or "") if operation_handler is not None else ""
     router.add_api_route(
-        **route_options(operation),
+        **options,
         endpoint=endpoint.route_function(),
         response_model=endpoint.response_model,
         responses=endpoint.responses,

@@ -49,6 +49,7 @@ Arguments: TypeAlias = Annotated[
     typer.Argument(metavar="[NAME=VALUE]...", help="Arguments of the job; a value may be JSON."),
 ]
 _PAUSE_S = 0.5
+_PART_BYTES = 1024 * 1024
 
 
 @jobs.command("submit")
@@ -58,6 +59,9 @@ def submit(
     kind: Kind,
     arguments: Arguments = None,
     queue: Annotated[str | None, typer.Option("--queue", help="The queue; that of the kind if not given.")] = None,
+    upload: Annotated[
+        Path | None, typer.Option("--upload", help="A file for the job, such as a zip file to import.", dir_okay=False)
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it has ended.")] = False,
     data_dir: DataDir,
     url: ServerURL = None,
@@ -65,7 +69,10 @@ def submit(
 ) -> None:
     """Submit a background job, and print its id."""
     with _open(data_dir, url) as opened:
-        info = opened.submit(kind, _parsed(arguments), queue=queue)
+        parsed = _parsed(arguments)
+        if upload is not None:
+            parsed["upload"] = _upload(opened, upload)
+        info = opened.submit(kind, parsed, queue=queue)
         if watch:
             _follow(opened, info.id, as_json=as_json)
             return
@@ -237,6 +244,22 @@ def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:
         except ValueError:  # a text
             found[name] = value
     return found
+
+
+def _upload(opened: Jobs | RemoteJobs, file: Path) -> str:
+    from super_advanced_agents.client.remote_jobs import RemoteJobs
+    from super_advanced_agents.errors import InvalidInputError
+
+    if isinstance(opened, RemoteJobs):
+        return opened.upload(file).id
+    try:
+        with file.open("rb") as content:
+            info = opened.uploads.create(file.name)
+            while data := content.read(_PART_BYTES):
+                info = opened.uploads.add_part(info.id, info.size_bytes, data)
+    except OSError as exc:
+        raise InvalidInputError(f"the file cannot be read: {exc.strerror}", field="upload") from exc
+    return info.id
 
 
 def _follow(opened: Jobs | RemoteJobs, job_id: str, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 
 from super_advanced_agents.protocol import job_requests as protocol
 from super_advanced_agents.protocol import operations as ops
@@ -24,6 +25,7 @@ from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStr
 
 router = APIRouter(tags=["jobs"], route_class=JSONRoute)
 
+_BYTES = "application/octet-stream"
 _State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 _EVENTS: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: JOB_STREAM}}}
 
@@ -44,6 +46,14 @@ async def _changes(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
     async with aclosing(watch_job(parsed.context, streams)) as changes:
         async for info in changes:
             yield event("job", json_of_result(info))
+
+
+async def _add_part(parsed: ParsedRequest) -> Any:
+    if parsed.request.headers.get("content-type", "").partition(";")[0].strip().lower() != _BYTES:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type must be {_BYTES}")
+    data = await parsed.request.body()
+    added = await parsed.result(lambda: protocol.AddPartRequest(offset=parsed.value("offset"), data=data))
+    return json_of_result(added)
 
 
 ENDPOINTS = (
@@ -68,6 +78,20 @@ ENDPOINTS = (
     ),
     Endpoint(operation=ops.CANCEL_JOB, response_model=results.JobOut),
     Endpoint(operation=ops.RETRY_JOB, response_model=results.JobOut),
+    Endpoint(
+        operation=ops.CREATE_UPLOAD,
+        body=body_of(protocol.CreateUploadRequest, "UploadIn"),
+        response_model=results.UploadOut,
+    ),
+    Endpoint(
+        operation=ops.ADD_PART,
+        parameters=body_of(protocol.AddPartRequest, "AddPartParameters", without=["data"], base=Parameters),
+        response_model=results.UploadOut,
+        handler=_add_part,
+        media_type=_BYTES,
+    ),
+    Endpoint(operation=ops.LIST_UPLOADS, response_model=results.Uploads),
+    Endpoint(operation=ops.DELETE_UPLOAD),
     Endpoint(operation=ops.LIST_SCHEDULES, response_model=results.Schedules),
     Endpoint(
         operation=ops.PUT_SCHEDULE,

@@ -115,6 +115,14 @@ _SCHEDULE = {
     "error": "",
 }
 
+_UPLOAD = {
+    "id": "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e",
+    "name": "notes.zip",
+    "size_bytes": 52_000,
+    "job": None,
+    "created_at": 1767225600.0,
+}
+
 _AUDITED = {
     "seq": 7,
     "at": 1767225600.0,
@@ -216,6 +224,9 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "ScheduleIn": {name: _SCHEDULE[name] for name in ("kind", "cron", "zone", "arguments")},
         "ScheduleOut": _SCHEDULE,
         "Schedules": {"schedules": [_SCHEDULE]},
+        "UploadIn": {"name": "notes.zip"},
+        "UploadOut": _UPLOAD,
+        "Uploads": {"uploads": [_UPLOAD]},
         "KeywordsIn": {"query_text": "red shoes", "top_k": 3},
         "ManyMatches": {"results": [[_MATCH]]},
         "Matches": {"results": [_MATCH]},
@@ -297,6 +308,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "namespace": "the namespace; when null, adds and updates use `default`, other requests cover all namespaces",
         "order": "uids of turns: those of one session share out the positions that they have there, in this order",
         "priority": "the importance, for searches whose `weights` count it",
+        "offset": "the number of the bytes that were added before, which is the upload's size",
         "question": "a question in natural language",
         "quoted": "true if no language model wrote the text: it quotes the best memories",
         "query": "a question or a topic in natural language",

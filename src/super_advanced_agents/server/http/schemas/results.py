@@ -21,6 +21,7 @@ from super_advanced_agents.types import (
     Match,
     Record,
     ScheduleInfo,
+    UploadInfo,
 )
 
 Object = dict[str, JsonValue]
@@ -124,6 +125,7 @@ RecordOut = model_of(Record, "RecordOut", "A stored record.", without=("vector",
 JobOut = model_of(
     JobInfo, "JobOut", "A background job, its progress, and its result or error.", result=(JsonValue, None)
 )
+UploadOut = model_of(UploadInfo, "UploadOut", "An upload, the bytes that were added to it, and the job that uses it.")
 ScheduleOut = model_of(ScheduleInfo, "ScheduleOut", "A schedule of background jobs, and its next five times.")
 
 _DURABLE = "The change is durable before the response is sent."
@@ -150,6 +152,7 @@ OrchestratorsOut = envelope(
 )
 JobPage = envelope("JobPage", f"A page of background jobs, newest first. {_NEXT}", jobs=list[JobOut], next=str | None)  # type: ignore[valid-type]
 Retried = envelope("Retried", "The number of background jobs that wait again.", retried=int)
+Uploads = envelope("Uploads", "The tenant's uploads, the oldest first.", uploads=list[UploadOut])  # type: ignore[valid-type]
 Schedules = envelope("Schedules", "The tenant's schedules, by name.", schedules=list[ScheduleOut])  # type: ignore[valid-type]
 
 

@@ -1,0 +1,79 @@
+"""`UploadFiles`: the bytes of uploads in files of a private folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error, open_private, private_folder
+from super_advanced_agents.errors import CorruptStoreError
+
+
+class UploadFiles:
+    """Keep each upload in a file of its own, called by its id, which only this OS user may read.
+
+    Args:
+        folder: the folder; created with the first file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, upload_id: str, offset: int, data: bytes) -> None:
+        """Write bytes at a place of a file, durable on return.
+
+        Raises:
+            StoreFullError: the disk is full.
+            StoreError: the file cannot be written.
+        """
+        private_folder(self._folder)
+        try:
+            descriptor = open_private(self._folder / upload_id, os.O_WRONLY)
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(descriptor, memoryview(data)[done:], offset + done)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if offset == 0:
+                fsync_folder(self._folder)
+        except OSError as exc:
+            raise map_os_error(exc, self._folder) from exc
+
+    def whole(self, upload_id: str, size_bytes: int) -> Path:
+        """Return a file of this size, cutting what an interrupted part left behind its end.
+
+        Raises:
+            CorruptStoreError: bytes are missing.
+        """
+        path = self._folder / upload_id
+        try:
+            if size_bytes == 0:
+                self.write(upload_id, 0, b"")
+            found = path.stat().st_size
+            if found < size_bytes:
+                raise CorruptStoreError(f"an upload has lost {size_bytes - found} bytes", hint="upload it again")
+            if found > size_bytes:
+                os.truncate(path, size_bytes)
+        except FileNotFoundError:
+            raise CorruptStoreError("the file of an upload is gone", hint="upload it again") from None
+        except OSError as exc:
+            raise map_os_error(exc, self._folder) from exc
+        return path
+
+    def names(self) -> set[str]:
+        """Return the ids of the uploads that have a file."""
+        try:
+            return {path.name for path in self._folder.iterdir()}
+        except OSError:
+            return set()
+
+    def remove(self, upload_ids: Iterable[str]) -> None:
+        """Delete files; one that cannot be deleted now is left for the next time."""
+        for upload_id in upload_ids:
+            try:
+                (self._folder / upload_id).unlink(missing_ok=True)
+            except OSError:
+                continue
