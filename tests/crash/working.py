@@ -15,7 +15,7 @@ import threading
 import time
 from contextlib import closing
 
-from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.errors import EngineUnavailableError, SuperAdvancedAgentsError
 from super_advanced_agents.jobs import JobContext, JobLimits, Jobs, JobState, WorkerOptions, job
 
 _DAY_S = 86_400
@@ -60,7 +60,12 @@ def _write(file: str, uid: str, number: int, step: int) -> None:
 async def work(place: str) -> None:
     """Run jobs until none waits or runs."""
     async with Jobs(place, [effects]) as jobs:
-        await jobs.aopen()
+        while True:
+            try:
+                await jobs.aopen()
+                break
+            except EngineUnavailableError:  # the database restarts
+                await asyncio.sleep(0.1)
         stop = asyncio.Event()
         options = WorkerOptions(queues={"default": 4}, limits=JobLimits(running=64), lease_s=LEASE_S)
         task = asyncio.create_task(jobs.worker(options=options).arun(stop))

@@ -7,6 +7,7 @@ from super_advanced_agents.protocol.v1 import agents_pb2, jobs_pb2, orchestrator
 PUBLIC, ANY_KEY = "public", "any key"
 READ, WRITE, GENERATE, ADMIN, METRICS = "memories:read", "memories:write", "generate", "admin", "metrics"
 JOBS = "jobs"
+JOBS_AND_READ = f"{JOBS} {READ}"
 CHANGE, ANSWER = f"{WRITE} {READ}", f"{GENERATE} {READ}"
 """Both scopes, where the answer tells what is stored."""
 
@@ -78,7 +79,7 @@ ROWS = {
     ("POST", "/v1/jobs/{job}/cancel"): JOBS,
     ("POST", "/v1/jobs/{job}/retry"): JOBS,
     ("POST", "/v1/uploads"): JOBS,
-    ("GET", "/v1/uploads"): JOBS,
+    ("GET", "/v1/uploads"): JOBS_AND_READ,
     ("POST", "/v1/uploads/{upload}"): JOBS,
     ("DELETE", "/v1/uploads/{upload}"): JOBS,
     ("GET", "/v1/schedules"): JOBS,
@@ -133,8 +134,9 @@ GRPC_ROWS = {
         ADMIN: "PutAgent DeleteAgent",
     },
     "JobService": {
-        JOBS: "CreateUpload AddPart ListUploads DeleteUpload"
-        JOBS: "SubmitJob GetJob ListJobs WatchJob CancelJob RetryJob RetryJobs PutSchedule ListSchedules PauseSchedule"
+        JOBS_AND_READ: "ListUploads",
+        JOBS: "CreateUpload AddPart DeleteUpload"
+        " SubmitJob GetJob ListJobs WatchJob CancelJob RetryJob RetryJobs PutSchedule ListSchedules PauseSchedule"
         " DeleteSchedule",
     },
     "OrchestratorService": {READ: "Supervise ListOrchestrators", ANSWER: "Route Chain Fallback Parallel Collaborate"},
@@ -160,6 +162,7 @@ ALLOWED_CALLERS = {
     GENERATE: {"generator", "asker", "admin"},
     ANSWER: {"asker", "admin"},
     JOBS: {"operator", "admin"},
+    JOBS_AND_READ: {"admin"},
     ADMIN: {"admin"},
     METRICS: {"scraper"},
     ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "operator", "admin", "scraper"},

@@ -304,7 +304,7 @@ ADD_PART = Operation(
 )  # fmt: skip
 LIST_UPLOADS = Operation(
     name="listUploads", verb="GET", path=_UPLOADS, request=job_requests.ListUploadsRequest, reply="uploads",
-    rpc=methods.LIST_UPLOADS, access=_JOB_ACCESS,
+    rpc=methods.LIST_UPLOADS, access=(Access.JOBS, Access.READ),
 )  # fmt: skip
 DELETE_UPLOAD = Operation(
     name="deleteUpload", verb="DELETE", path=f"{_UPLOADS}/{{upload}}", request=job_requests.DeleteUploadRequest,

@@ -48,7 +48,7 @@ async def test_file_that_is_no_text_in_a_zip_is_named_and_the_rest_is_stored(
             assert first["passed_over"] == {".md": 1}
             second = await _import(jobs, "notes.zip", _zip(a=b"Ann likes coffee.", c=b"Bob."))
             assert (second["replaced"], second["known"]) == (1, 1)
-        assert {match.source for match in await runtime.agent(settings.agent).asearch("Ann", 5)} == {
+        assert {match.source for match in await runtime.agent(settings.agent).asearch_text("Ann", 5)} == {
             "notes.zip/a.md",
             "notes.zip/c.md",
         }
