@@ -110,7 +110,7 @@ BODIES = {
     f"{COLLECTION}/records:delete": {"uids": ["planted"]},
     f"{COLLECTION}/records:count": {},
     f"{COLLECTION}/records:scan": {},
-    "/v1/jobs": {"kind": "check_integrity"},
+    "/v1/jobs": {"kind": "probe_recall"},
     "/v1/schedules/{schedule}": {"kind": "probe_recall", "cron": "0 7 * * *"},
     f"{COLLECTION}/search": {"query_vector": VECTOR},
     f"{COLLECTION}/search:batch": {"query_vectors": [VECTOR]},
