@@ -115,7 +115,10 @@ class PostgresDatabase(Database):
 
     def _create(self) -> None:
         with self.transaction(Needs(alone=True)):
-            self.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._address.schema}"')
+            schema = self._address.schema
+            # A role that may not create schemas may have been given one, and IF NOT EXISTS would ask for the right.
+            if not self.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (schema,)):
+                self.execute(f'CREATE SCHEMA "{schema}"')
             self.execute("CREATE TABLE IF NOT EXISTS job_version (number BIGINT NOT NULL)")
             found = self.execute("SELECT number FROM job_version")
             if not found:
