@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SCHEMES = frozenset({"postgresql", "postgres"})
-_COMPONENT = "server"
-_STEPS = {
+COMPONENT = "server"
+_STATEMENTS = {
     1: (
         "CREATE TABLE {schema}.server_versions (name text PRIMARY KEY, number bigint NOT NULL)",
         "INSERT INTO {schema}.server_versions VALUES ('catalog', 0), ('keys', 0)",
@@ -60,6 +60,8 @@ _STEPS = {
         "CREATE INDEX server_requests_of ON {schema}.server_requests (tenant, id)",
     )
 }
+NEWEST = max(_STATEMENTS)
+"""The version of the tables that this program knows."""
 _STATEMENT_S = 3.0
 """The most seconds of one read or transaction; they concern a few rows each."""
 
@@ -95,9 +97,9 @@ class SharedState(Resource):
             ConfigurationError: a newer version of this package made them, or the role may not create them.
             EngineUnavailableError: the database cannot be reached.
         """
-        from super_advanced_agents._runtime.postgres import migrate
+        from super_advanced_agents._runtime.postgres import Step, migrate
 
-        await migrate(self._database, _COMPONENT, _STEPS)
+        await migrate(self._database, COMPONENT, {number: Step(each) for number, each in _STATEMENTS.items()})
 
     def open(self) -> None:
         """Create or upgrade the tables, as `aopen` does. Blocks."""

@@ -5,8 +5,26 @@ What the tables hold belongs in the layers above. Importing this package loads p
 
 from super_advanced_agents._runtime.postgres.address import PostgresAddress
 from super_advanced_agents._runtime.postgres.database import Database
-from super_advanced_agents._runtime.postgres.migrations import MigrationSteps, migrate
+from super_advanced_agents._runtime.postgres.migrations import (
+    MigrationSteps,
+    Step,
+    TablesVersion,
+    migrate,
+    running_versions,
+    tables_version,
+)
 from super_advanced_agents._runtime.postgres.packed import Packed
 from super_advanced_agents._runtime.postgres.pool import Connection
 
-__all__ = ["Connection", "Database", "MigrationSteps", "Packed", "PostgresAddress", "migrate"]
+__all__ = [
+    "Connection",
+    "Database",
+    "MigrationSteps",
+    "Packed",
+    "PostgresAddress",
+    "Step",
+    "TablesVersion",
+    "migrate",
+    "running_versions",
+    "tables_version",
+]

@@ -11,6 +11,9 @@ from super_advanced_agents.errors import ConfigurationError
 
 SCHEMES = ("postgresql", "postgres")
 DEFAULT_SCHEMA = "saa"
+MAX_PARTITIONS = 1_024
+_OWN = frozenset({"schema", "partitions"})
+"""Parameters of the URL that libpq does not know."""
 _SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 
 
@@ -23,11 +26,13 @@ class PostgresAddress:
     Attributes:
         conninfo: the URL for libpq, with the password.
         schema: the PostgreSQL schema that holds the tables: `?schema=` of the URL, else `"saa"`.
+        partitions: the partitions of a store's large tables: `?partitions=` of the URL; None where it says nothing.
         shown: the URL without the password and the parameters, for messages.
     """
 
     conninfo: str = field(repr=False)
     schema: str
+    partitions: int | None
     shown: str
 
     @classmethod
@@ -45,22 +50,20 @@ class PostgresAddress:
             parameters = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError:
             raise _malformed() from None
-        schema = DEFAULT_SCHEMA
-        for name, value in parameters:
-            if name == "schema":
-                schema = value
+        own = {"schema": DEFAULT_SCHEMA, **{name: value for name, value in parameters if name in _OWN}}
+        schema = own["schema"]
         if _SCHEMA.fullmatch(schema) is None:
             raise ConfigurationError(
                 f"{schema[:80]!r} is not the name of a PostgreSQL schema",
                 hint="use 1 to 63 lower-case letters, digits or '_', not beginning with a digit or 'pg_'",
             )
         # libpq's own escapes are those of percent signs; '+' is no space there.
-        query = urlencode([each for each in parameters if each[0] != "schema"], quote_via=quote, safe="/")
+        query = urlencode([each for each in parameters if each[0] not in _OWN], quote_via=quote, safe="/")
         conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
         _check_conninfo(conninfo)
         user, at, place = parts.netloc.rpartition("@")
         shown = f"postgresql://{user.partition(':')[0]}{at}{place}{parts.path}"
-        return cls(conninfo=conninfo, schema=schema, shown=shown)
+        return cls(conninfo=conninfo, schema=schema, partitions=_partitions(own.get("partitions")), shown=shown)
 
     def with_schema(self, schema: str) -> PostgresAddress:
         """Return the address of another schema of the same database.
@@ -73,6 +76,16 @@ class PostgresAddress:
 
     def __str__(self) -> str:
         return self.shown
+
+
+def _partitions(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if re.fullmatch(r"[1-9][0-9]{0,3}", text) is None or int(text) > MAX_PARTITIONS:
+        raise ConfigurationError(
+            f"{text[:80]!r} is not a number of partitions", hint=f"use a number from 1 to {MAX_PARTITIONS}, such as 16"
+        )
+    return int(text)
 
 
 def _check_conninfo(conninfo: str) -> None:

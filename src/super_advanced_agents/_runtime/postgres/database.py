@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import psycopg
 
@@ -44,6 +45,10 @@ class Database:
         max_waiting: the most calls that wait for a connection; further ones raise `OverloadedError`.
         wait_s: the most seconds that a call waits for a connection.
         statement_s: the most seconds of one piece of work, after which it is cancelled on the server.
+
+    Attributes:
+        address: the database.
+        id: a random name of this object.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class Database:
         wait_s: float = 10.0,
         statement_s: float = 60.0,
     ) -> None:
-        self.address = address
+        self.address, self.id = address, uuid4().hex
+        self._chores: dict[str, asyncio.Task[None]] = {}
+        self._chores_ended = False
         self._statement_s = statement_s
         self._make_pool = lambda: ConnectionPool(address, size=connections, max_waiting=max_waiting, wait_s=wait_s)
         self._opening = threading.Lock()
@@ -150,8 +157,33 @@ class Database:
             self._shared.running.discard(task)
             await pool.release(connection)
 
+    async def start(self, name: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a chore in the event loop until the database is closed, which cancels it.
+
+        A second chore of one name is not started while the first one runs.
+        """
+        shared = await self._opened()
+
+        async def begin() -> None:
+            running = self._chores.get(name)
+            if not self._chores_ended and (running is None or running.done()):
+                self._chores[name] = asyncio.get_running_loop().create_task(chore(), name=name)
+
+        await shared.loop.submit(begin)
+
+    async def _end_chores(self) -> None:
+        self._chores_ended = True
+        chores = list(self._chores.values())
+        for chore in chores:
+            chore.cancel()
+        if chores:
+            await asyncio.wait(chores, timeout=_CLOSE_S)
+
+    async def _opened(self) -> _SharedPool:
+        return self._shared if self._shared is not None else await in_thread(self._open, name="open database")
+
     async def _submit(self, run: Callable[[ConnectionPool], Awaitable[T]], seconds: float | None) -> T:
-        shared = self._shared if self._shared is not None else await in_thread(self._open, name="open database")
+        shared = await self._opened()
         limit = self._statement_s if seconds is None else seconds
 
         async def within() -> T:
@@ -186,6 +218,7 @@ class Database:
 
     def close(self) -> None:
         """Wait for the transactions under way, and close the connections that no other object uses. Blocks."""
+        self.stop(self._end_chores)
         with self._opening:
             self._closed = True
             shared, self._shared = self._shared, None

@@ -1,78 +1,157 @@
-"""Numbered migrations of the tables of one component, under an advisory lock."""
+"""Numbered migrations of one component's tables, beside programs of earlier versions.
+
+A step adds (expand), and programs of earlier versions go on; or it takes away what they use (contract), and waits until
+none of them runs. So that this is known, each process that has the tables open has a row in the table `processes`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from super_advanced_agents._runtime.postgres.database import Database
 from super_advanced_agents._runtime.postgres.pool import Connection
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import ConfigurationError, SuperAdvancedAgentsError
+from super_advanced_agents.telemetry import get_logger
 
-MigrationSteps: TypeAlias = Mapping[int, Sequence[str]]
-"""Version, from 1 on without gaps -> the statements that lead to it from the version before."""
+_log = get_logger("postgres")
+
+_SEEN_EVERY_S = 60.0
+_GONE_AFTER = "interval '3 minutes'"
+"""The time after which a process that did not say that it runs counts as killed."""
+_LEAVE_S = 1.0
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+_SHARED_LOCK = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+
+_OWN_TABLES = (
+    "CREATE TABLE IF NOT EXISTS {schema}.migrations (component text PRIMARY KEY, version integer NOT NULL)",
+    "ALTER TABLE {schema}.migrations ADD COLUMN IF NOT EXISTS oldest integer NOT NULL DEFAULT 1",
+    """CREATE TABLE IF NOT EXISTS {schema}.processes (
+        id text NOT NULL, component text NOT NULL, version integer NOT NULL, seen_at timestamptz NOT NULL,
+        PRIMARY KEY (id, component)
+    )""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Represent one numbered change of a component's tables.
+
+    Attributes:
+        statements: the statements, with `{schema}` for the schema's name.
+        oldest: the first version whose programs do without what the step takes away; None where it only adds.
+    """
+
+    statements: Sequence[str]
+    oldest: int | None = None
+
+
+MigrationSteps: TypeAlias = Mapping[int, Step]
+"""Version, from 1 on without gaps -> the step that leads to it from the version before."""
+
+
+class TablesVersion(NamedTuple):
+    """Hold the version of a component's tables, and which programs may use them.
+
+    Attributes:
+        version: the version; 0 for no tables.
+        oldest: the oldest version whose programs may use them.
+    """
+
+    version: int
+    oldest: int
 
 
 async def migrate(database: Database, component: str, steps: MigrationSteps) -> None:
     """Create or upgrade the tables of a component in the database's schema, all or nothing.
 
-    Several processes may do it at once. A database that is up to date is only read, so a standby will do.
+    Several processes may do it at once. A database that is up to date is only read, so a standby will do. A step that
+    takes away what running programs of earlier versions use is left for a later call.
 
     Args:
         database: the database; its schema is created if there is none.
         component: a name that is unique in the schema, such as `"store"`.
-        steps: the statements by version, with `{schema}` for the schema's name. Released ones never change.
+        steps: the steps by version. Released ones never change.
 
     Raises:
-        ConfigurationError: a newer version of this package wrote the tables, or the role may not create them.
+        ConfigurationError: the tables can only be used by newer versions of this package; or programs of older versions
+            still use what a needed step takes away; or the role may not create tables.
         EngineUnavailableError: the database is a standby, or cannot be reached.
     """
     newest = max(steps)
-    if await database.read(lambda connection: _version(connection, database, component)) == newest:
-        return
+    found = await database.read(lambda connection: tables_version(connection, database, component))
+    if found.version < newest:
+        await database.write(lambda connection: _upgrade(connection, database, component, steps))
+    elif found.oldest > newest:
+        raise _too_new(database, component, found, newest)
+    await _register(database, component, newest)
 
-    async def upgrade(connection: Connection) -> None:
-        # Inside the transaction, as behind pgbouncer the next one may have another connection.
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"saa migration {component}",)
-        )
-        version = await _version(connection, database, component)
-        if version > newest:
-            raise ConfigurationError(
-                f"the tables of {component!r} in {database.address.shown} have version {version}, "
-                f"and this program knows only version {newest}",
-                hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
-            )
-        if version == 0:
-            await _prepare(connection, database)
-        for number in range(version + 1, newest + 1):
-            for statement in steps[number]:
-                await connection.execute(database.sql(statement))
+
+async def _upgrade(connection: Connection, database: Database, component: str, steps: MigrationSteps) -> None:
+    # Inside the transaction, as behind pgbouncer the next one may have another connection.
+    await connection.execute(_LOCK, (_lock_name(component),))
+    found = await tables_version(connection, database, component)
+    newest = max(steps)
+    if found.oldest > newest:
+        raise _too_new(database, component, found, newest)
+    await _prepare(connection, database)
+    for number in range(found.version + 1, newest + 1):
+        oldest = steps[number].oldest
+        if oldest is not None and (running := await _running_before(connection, database, component, oldest)):
+            if any(steps[later].oldest is None for later in range(number + 1, newest + 1)):
+                raise _in_use(database, component, number, running)
+            _log.info("postgres.migration_waits", extra={"component": component, "step": number, "programs": running})
+            return
+        for statement in steps[number].statements:
+            await connection.execute(database.sql(statement))
         await connection.execute(
             database.sql(
-                "INSERT INTO {schema}.migrations AS m (component, version) VALUES (%s, %s) "
-                "ON CONFLICT (component) DO UPDATE SET version = excluded.version"
+                "INSERT INTO {schema}.migrations AS m (component, version, oldest) VALUES (%s, %s, %s) "
+                "ON CONFLICT (component) DO UPDATE SET version = excluded.version, "
+                "oldest = greatest(m.oldest, excluded.oldest)"
             ),
-            (component, newest),
+            (component, number, oldest or 1),
         )
 
-    await database.write(upgrade)
 
-
-async def _version(connection: Connection, database: Database, component: str) -> int:
+async def tables_version(connection: Connection, database: Database, component: str) -> TablesVersion:
+    """Return the version of a component's tables in the database's schema."""
     # Not `to_regclass`: its cache may still say that there is none after another process made it.
     cursor = await connection.execute(
         "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'migrations'",
         (database.address.schema,),
     )
     if await cursor.fetchone() is None:
-        return 0
+        return TablesVersion(0, 1)
     cursor = await connection.execute(
-        database.sql("SELECT version FROM {schema}.migrations WHERE component = %s"),
+        # By way of JSON, as the column is missing where no step was taken since there is one.
+        database.sql(
+            "SELECT m.version, coalesce((to_jsonb(m) ->> 'oldest')::integer, 1) FROM {schema}.migrations m "
+            "WHERE component = %s"
+        ),
         (component,),
     )
     row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return TablesVersion(0, 1) if row is None else TablesVersion(*row)
+
+
+async def running_versions(connection: Connection, database: Database, component: str) -> list[int]:
+    """Return the newest version that each running process knows of a component's tables."""
+    cursor = await connection.execute(
+        database.sql(
+            f"SELECT version FROM {{schema}}.processes WHERE component = %s AND seen_at > now() - {_GONE_AFTER}"  # noqa: S608
+        ),
+        (component,),
+    )
+    return [version for (version,) in await cursor.fetchall()]
+
+
+async def _running_before(connection: Connection, database: Database, component: str, oldest: int) -> int:
+    return sum(version < oldest for version in await running_versions(connection, database, component))
 
 
 async def _prepare(connection: Connection, database: Database) -> None:
@@ -81,8 +160,68 @@ async def _prepare(connection: Connection, database: Database) -> None:
     )
     if await cursor.fetchone() is None:  # a role that may not create schemas may have been given one
         await connection.execute(database.sql("CREATE SCHEMA {schema}"))
-    await connection.execute(
-        database.sql(
-            "CREATE TABLE IF NOT EXISTS {schema}.migrations (component text PRIMARY KEY, version integer NOT NULL)"
-        )
+    for statement in _OWN_TABLES:
+        await connection.execute(database.sql(statement))
+
+
+async def _register(database: Database, component: str, version: int) -> None:
+    # Tells that this process uses the tables, now and until the database is closed.
+    insert = database.sql(
+        "INSERT INTO {schema}.processes (id, component, version, seen_at) VALUES (%s, %s, %s, now()) "
+        "ON CONFLICT (id, component) DO UPDATE SET seen_at = excluded.seen_at"
+    )
+    remove = database.sql(
+        f"DELETE FROM {{schema}}.processes WHERE component = %s AND (id = %s OR seen_at < now() - {_GONE_AFTER})"  # noqa: S608
+    )
+
+    async def enter(connection: Connection) -> TablesVersion:
+        # The lock keeps a step from taking something away between the look at the version and the row.
+        await connection.execute(_SHARED_LOCK, (_lock_name(component),))
+        found = await tables_version(connection, database, component)
+        if found.oldest <= version:
+            await connection.execute(insert, (database.id, component, version))
+        return found
+
+    async def leave(connection: Connection) -> None:
+        await connection.execute(remove, (component, database.id))
+
+    async def stay() -> None:
+        try:
+            while True:
+                await asyncio.sleep(_SEEN_EVERY_S)
+                with suppress(SuperAdvancedAgentsError):
+                    await database.write(enter)
+        finally:
+            with suppress(SuperAdvancedAgentsError, TimeoutError):
+                async with asyncio.timeout(_LEAVE_S):
+                    await database.read(leave)
+
+    try:
+        found = await database.write(enter)
+    except SuperAdvancedAgentsError as exc:
+        # A standby, or a role that may only read, has no row; what else is wrong the next statement says.
+        _log.debug("postgres.not_registered", extra={"component": component, "reason": exc.message[:200]})
+    else:
+        if found.oldest > version:
+            raise _too_new(database, component, found, version)
+    await database.start(f"processes of {component}", stay)
+
+
+def _lock_name(component: str) -> str:
+    return f"saa migration {component}"
+
+
+def _too_new(database: Database, component: str, found: TablesVersion, newest: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"the tables of {component!r} in {database.address.shown} have version {found.version}, "
+        f"and this program knows only version {newest}",
+        hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
+    )
+
+
+def _in_use(database: Database, component: str, number: int, running: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"step {number} of the tables of {component!r} in {database.address.shown} takes away what {running} running "
+        "programs of earlier versions use",
+        hint="stop them first, then start this one; a killed one counts as running for three minutes",
     )

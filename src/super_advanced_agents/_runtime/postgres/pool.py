@@ -25,6 +25,9 @@ Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 _FAIL_FAST_S = 0.25
 """Seconds after a failed attempt to connect in which callers get its error at once."""
 
+_PREPARED_AFTER = 3
+"""The executions of a statement after which it is prepared on the server."""
+
 _DEFAULTS: dict[str, str] = {
     "application_name": "super_advanced_agents",
     "connect_timeout": "5",
@@ -39,8 +42,8 @@ _DEFAULTS: dict[str, str] = {
 class ConnectionPool:
     """Lend connections, at most `size` at a time; further callers wait in order, up to a bound.
 
-    All methods run in one event loop. Connections commit each statement by itself and prepare none on the server, so
-    that pgbouncer may give each transaction another one.
+    All methods run in one event loop. Connections commit each statement by itself. One that reaches the server itself
+    prepares statements that it repeats; behind pgbouncer, which may give each transaction another one, none does.
 
     Args:
         address: the database.
@@ -140,6 +143,7 @@ class ConnectionPool:
                 autocommit=True,
                 prepare_threshold=None,
             )
+            await _prepare_if_direct(connection)
         except (psycopg.Error, OSError) as exc:
             error = map_error(exc, self._address.shown)
             self._failed = time.monotonic() + _FAIL_FAST_S, error
@@ -157,6 +161,17 @@ class ConnectionPool:
             retry_after_s=1.0,
             hint="try again, or allow more connections",
         )
+
+
+async def _prepare_if_direct(connection: Connection) -> None:
+    # A pooler gives its clients process numbers of its own, for cancelling.
+    try:
+        row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    except BaseException:
+        await connection.close()
+        raise
+    if row is not None and row[0] == connection.info.backend_pid:
+        connection.prepare_threshold = _PREPARED_AFTER
 
 
 def _is_alive(connection: Connection) -> bool:

@@ -8,14 +8,17 @@ from typing import Any, TypeVar
 from super_advanced_agents._runtime.concurrency.budget import Budget
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
-from super_advanced_agents.stores.postgres.batches import Batch
 from super_advanced_agents.stores.postgres.graphs import MAX_DIM, GraphBuilder
 from super_advanced_agents.stores.postgres.reading import Reader
 from super_advanced_agents.stores.postgres.schema import StoreSettings, open_schema
 from super_advanced_agents.stores.postgres.scopes import Scopes
-from super_advanced_agents.stores.postgres.searching import Searcher
-from super_advanced_agents.stores.postgres.write_ids import WriteIds
-from super_advanced_agents.stores.postgres.writing import Writer
+from super_advanced_agents.stores.postgres.searching.searcher import Searcher
+from super_advanced_agents.stores.postgres.writing.batches import Batch
+from super_advanced_agents.stores.postgres.writing.deleter import Deleter
+from super_advanced_agents.stores.postgres.writing.keywords import KeywordWriter
+from super_advanced_agents.stores.postgres.writing.sweeper import ExpirySweeper
+from super_advanced_agents.stores.postgres.writing.write_ids import WriteIds
+from super_advanced_agents.stores.postgres.writing.writer import Writer
 from super_advanced_agents.stores.requests import (
     AddRequest,
     CountRequest,
@@ -43,7 +46,8 @@ class Engine:
     Args:
         database: the database.
         scopes: its scopes.
-        writer: executes writes.
+        writer: adds and changes records.
+        deleter: deletes records.
         write_ids: remembers writes that may be repeated.
         searcher: answers searches.
         reader: answers other reads.
@@ -56,6 +60,7 @@ class Engine:
         scopes: Scopes,
         *,
         writer: Writer,
+        deleter: Deleter,
         write_ids: WriteIds,
         searcher: Searcher,
         reader: Reader,
@@ -71,7 +76,7 @@ class Engine:
             ScanRequest: reader.scan,
             CountRequest: reader.count,
             UpdateRequest: writer.update,
-            DeleteRequest: writer.delete,
+            DeleteRequest: deleter.delete,
         }
 
     @classmethod
@@ -88,11 +93,24 @@ class Engine:
             graph_rows = None
         graphs = GraphBuilder(database, settings.storage, settings.metric, graph_rows)
         await database.read(graphs.plan)
+        keywords, write_ids = KeywordWriter(database), WriteIds(database)
+        deleter = Deleter(database, scopes, keywords)
+        await database.start("expiry", ExpirySweeper(database, deleter, write_ids).run)
         return cls(
             database,
             scopes,
-            writer=Writer(database, scopes, codec, limits, unit=settings.metric == "cosine", grown=graphs.note_write),
-            write_ids=WriteIds(database),
+            writer=Writer(
+                database,
+                scopes,
+                codec,
+                limits,
+                keywords=keywords,
+                deleter=deleter,
+                unit=settings.metric == "cosine",
+                grown=graphs.note_write,
+            ),
+            deleter=deleter,
+            write_ids=write_ids,
             searcher=Searcher(database, scopes, codec, limits, settings.metric),
             reader=Reader(database, scopes, codec, limits, settings.dim),
             graphs=graphs,

@@ -32,6 +32,11 @@ class Clause(NamedTuple):
     sql: str
     parameters: tuple[Any, ...] = ()
 
+    @property
+    def prepare(self) -> bool | None:
+        """False where the values of a filter decide the plan, so that it must not be prepared."""
+        return None if self.sql == "TRUE" else False
+
 
 _TRUE, _FALSE = Clause("TRUE"), Clause("FALSE")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.errors import SuperAdvancedAgentsError
@@ -25,7 +26,11 @@ _QUIET_S = 3.0
 """Seconds without a write before a graph is built, which is faster than filling it."""
 _LONGEST_WAIT_S = 120.0
 _BUILD_S = 6 * 3_600.0
-"""The most seconds of a build; an older claim is of a process that was killed."""
+"""The most seconds of a build."""
+_CLAIM_S = 120.0
+"""Seconds after which the claim of a build is that of a process that was killed."""
+_RENEWED_S = 30.0
+"""Seconds between renewals of a claim."""
 
 
 class GraphBuilder:
@@ -44,8 +49,15 @@ class GraphBuilder:
         self._database, self._min_rows = database, min_rows
         operators = f"{storage}_{'cosine' if metric == 'cosine' else 'ip'}_ops"
         self._create = database.sql(
-            f"CREATE INDEX CONCURRENTLY {{name}} ON {{schema}}.records USING hnsw (vector {operators}) "
-            "WHERE scope = {scope}"
+            f"CREATE INDEX CONCURRENTLY {{name}} ON {{table}} USING hnsw (vector {operators}) WHERE scope = {{scope}}"
+        )
+        # The table itself, or the partition that has the scope's rows.
+        self._table = database.sql("SELECT tableoid::regclass::text FROM {schema}.records WHERE scope = %s LIMIT 1")
+        self._is_valid = """SELECT 1 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+            JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+            WHERE n.nspname = %s AND i.relname = %s AND x.indisvalid"""
+        self._renew = database.sql(
+            f"UPDATE {{schema}}.scopes SET graph_at = {NOW} WHERE id = %s AND graph = 'building'"  # noqa: S608
         )
         self._drop = database.sql("DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}")
         self._claim = database.sql(
@@ -73,7 +85,7 @@ class GraphBuilder:
     async def plan(self, connection: Connection) -> None:
         """Plan the graphs that large scopes lack, as after a build that was interrupted."""
         if self._min_rows is not None:
-            cursor = await connection.execute(self._lacking, (self._min_rows, _BUILD_S))
+            cursor = await connection.execute(self._lacking, (self._min_rows, _CLAIM_S))
             for number, rows in await cursor.fetchall():
                 self.note_write(number, rows, None)
 
@@ -96,26 +108,46 @@ class GraphBuilder:
         name = f"records_graph_{number}"
 
         async def claim(connection: Connection) -> int:
-            return (await connection.execute(self._claim, (number, _BUILD_S))).rowcount
+            return (await connection.execute(self._claim, (number, _CLAIM_S))).rowcount
 
-        async def create(connection: Connection) -> None:
+        async def create(connection: Connection) -> str | None:
+            schema = self._database.address.schema
+            if await (await connection.execute(self._is_valid, (schema, name))).fetchone() is not None:
+                return "ready"  # of a process that was killed just after it
+            row = await (await connection.execute(self._table, (number,))).fetchone()
+            if row is None:
+                return None  # its records are gone
             # CONCURRENTLY lets writes go on, and cannot be part of a transaction.
             await connection.execute(self._drop.replace("{name}", name))
-            await connection.execute(self._create.replace("{name}", name).replace("{scope}", str(number)))
+            statement = self._create.replace("{name}", name).replace("{scope}", str(number))
+            await connection.execute(statement.replace("{table}", row[0]))
+            return "ready"
 
         async def mark(connection: Connection, state: str | None) -> None:
             await connection.execute(self._mark, (state, number))
 
         if not await self._database.read(claim):
             return False
+        renewing = asyncio.get_running_loop().create_task(self._renew_claim(number))
         try:
-            await self._database.read(create, seconds=_BUILD_S)
+            state = await self._database.read(create, seconds=_BUILD_S)
         except BaseException:
             await self._database.read(lambda connection: mark(connection, None))
             raise
-        await self._database.read(lambda connection: mark(connection, "ready"))
+        finally:
+            renewing.cancel()
+        await self._database.read(lambda connection: mark(connection, state))
         _log.info("store.graph_built", extra={"scope": number})
-        return True
+        return state is not None
+
+    async def _renew_claim(self, number: int) -> None:
+        async def renew(connection: Connection) -> None:
+            await connection.execute(self._renew, (number,))
+
+        while True:
+            await asyncio.sleep(_RENEWED_S)
+            with suppress(SuperAdvancedAgentsError):
+                await self._database.read(renew)
 
     async def stop(self) -> None:
         """Cancel a build, which the next opening begins anew."""

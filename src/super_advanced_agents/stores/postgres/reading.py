@@ -65,7 +65,8 @@ class Reader:
             ) x ORDER BY x.uid FETCH FIRST %s ROWS WITH TIES"""  # noqa: S608
         )
         self._records = sql(
-            f"SELECT s.namespace, {RECORD_COLUMNS} FROM {records} WHERE r.seq = ANY(%s::bigint[]) "  # noqa: S608
+            f"SELECT s.namespace, {RECORD_COLUMNS} FROM {records} WHERE r.scope = ANY(%s::integer[]) "  # noqa: S608
+            "AND r.seq = ANY(%s::bigint[]) "
             "ORDER BY r.uid, s.namespace"
         )
         self._namespaces = sql(
@@ -89,13 +90,14 @@ class Reader:
         self._stats = sql(
             f"""SELECT coalesce(sum(rows), 0)::bigint AS rows, count(*) FILTER (WHERE rows > 0) AS namespaces,
                 count(*) FILTER (WHERE graph = 'ready') AS graphs,
-                (SELECT count(*) FROM {{schema}}.records r WHERE NOT {LIVE}) AS expired,
+                coalesce(sum(x.expired), 0)::bigint AS expired,
                 (SELECT count(*) FROM {{schema}}.tenants) AS tenants,
                 (SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c
                     WHERE c.relkind = 'r' AND c.relnamespace = '{{schema}}'::regnamespace) AS size_bytes,
-                (SELECT min(updated_at) FROM {{schema}}.records) AS oldest_write_at,
-                (SELECT max(updated_at) FROM {{schema}}.records) AS newest_write_at
-            FROM {{schema}}.scopes"""  # noqa: S608
+                (SELECT updated_at FROM {{schema}}.records ORDER BY seq LIMIT 1) AS oldest_write_at,
+                (SELECT updated_at FROM {{schema}}.records ORDER BY seq DESC LIMIT 1) AS newest_write_at
+            FROM {{schema}}.scopes s LEFT JOIN LATERAL (SELECT count(*) AS expired FROM {{schema}}.records r
+                WHERE s.expires AND r.scope = s.id AND r.expires_at <= {NOW}) x ON TRUE"""  # noqa: S608
         )
 
     async def numbers(self, connection: Connection, tenant: str, namespace: str | None) -> list[int]:
@@ -142,7 +144,9 @@ class Reader:
         del allowance  # a number is small
         numbers = await self.numbers(connection, request.tenant, request.namespace)
         clause = condition(request.tree)
-        cursor = await connection.execute(f"{self._count}{clause.sql})", (numbers, *clause.parameters))
+        cursor = await connection.execute(
+            f"{self._count}{clause.sql})", (numbers, *clause.parameters), prepare=clause.prepare
+        )
         row = await cursor.fetchone()
         assert row is not None
         return int(row[0])
@@ -162,10 +166,10 @@ class Reader:
         parameters = (numbers, request.after or "", *clause.parameters, request.limit, request.limit)
         page = Page()
         async with snapshot(connection):
-            cursor = await connection.execute(statement, parameters)
+            cursor = await connection.execute(statement, parameters, prepare=clause.prepare)
             seqs = self._fitting(await cursor.fetchall(), request.number_bytes, allowance, page)
             if seqs:
-                page.extend(await self.records(connection, seqs))
+                page.extend(await self._records_of(connection, numbers, seqs))
         return page
 
     def _fitting(
@@ -184,10 +188,9 @@ class Reader:
             raise answer_too_large(self._limits, "namespace", "name one namespace")
         return seqs
 
-    async def records(self, connection: Connection, seqs: Sequence[int]) -> list[Record]:
-        """Return the records with these row numbers, ordered by uid."""
+    async def _records_of(self, connection: Connection, numbers: list[int], seqs: Sequence[int]) -> list[Record]:
         cursor = connection.cursor(binary=True)
-        await cursor.execute(self._records, (list(seqs),))
+        await cursor.execute(self._records, (numbers, list(seqs)))
         return [as_record(row, namespace, self._codec) for namespace, *row in await cursor.fetchall()]
 
     async def namespaces(self, connection: Connection, tenant: str, limit: int) -> list[str]:
@@ -211,7 +214,10 @@ class Reader:
         return [name for (name,) in await cursor.fetchall()]
 
     async def stats(self, connection: Connection) -> dict[str, JSONValue]:
-        """Return the sizes of the store."""
+        """Return the sizes of the store, without a look at each record.
+
+        The oldest and newest write are those of the records that were stored first and last.
+        """
         cursor = await connection.execute(self._stats)
         row: Any = await cursor.fetchone()
         assert cursor.description is not None

@@ -15,7 +15,8 @@ _MAX_KNOWN = 50_000
 NOW = "extract(epoch FROM clock_timestamp())::float8"
 """The time of the database, by which records of all processes expire."""
 
-_COLUMNS = "s.id, s.tenant, s.model, s.digests, s.sessions, s.expires, s.graph, s.rows"
+SCOPE_COLUMNS = "s.id, s.tenant, s.model, s.digests, s.sessions, s.expires, s.graph, s.rows"
+"""The columns of a row of the table `scopes`, named `s`, from which a `Scope` is made."""
 
 
 class Scope(NamedTuple):
@@ -79,11 +80,11 @@ class Scopes:
     def __init__(self, database: Database) -> None:
         self._known: dict[tuple[str, str], tuple[Scope, float]] = {}
         joined = "{schema}.scopes s JOIN {schema}.tenants t ON t.id = s.tenant"
-        of_name = f"SELECT {_COLUMNS} FROM {joined} WHERE t.name = %s"  # noqa: S608  # of constants
+        of_name = f"SELECT {SCOPE_COLUMNS} FROM {joined} WHERE t.name = %s"  # noqa: S608  # of constants
         self._select = database.sql(f"{of_name} AND s.namespace = %s")
         self._select_all = database.sql(f"{of_name} ORDER BY s.id")
         self._lock = database.sql(
-            f"SELECT {_COLUMNS}, {NOW} FROM {{schema}}.scopes s WHERE s.id = %s FOR NO KEY UPDATE"  # noqa: S608
+            f"SELECT {SCOPE_COLUMNS}, {NOW} FROM {{schema}}.scopes s WHERE s.id = %s FOR NO KEY UPDATE"  # noqa: S608
         )
         self._add_tenant = database.sql("INSERT INTO {schema}.tenants (name) VALUES (%s) ON CONFLICT DO NOTHING")
         self._add_scope = database.sql(
@@ -104,10 +105,12 @@ class Scopes:
 
     async def find(self, connection: Connection, tenant: str, namespace: str) -> Scope | None:
         """Return a scope, perhaps as it was a second ago; None if nothing was ever written to it."""
+        return self.known(tenant, namespace) or await self.read(connection, tenant, namespace)
+
+    def known(self, tenant: str, namespace: str) -> Scope | None:
+        """Return a scope as it was at most a second ago; None if that is not known."""
         known = self._known.get((tenant, namespace))
-        if known is not None and time.monotonic() - known[1] < _FRESH_S:
-            return known[0]
-        return await self.read(connection, tenant, namespace)
+        return known[0] if known is not None and time.monotonic() - known[1] < _FRESH_S else None
 
     async def read(self, connection: Connection, tenant: str, namespace: str) -> Scope | None:
         """Return a scope as it is now; None if nothing was ever written to it."""
@@ -115,7 +118,7 @@ class Scopes:
         row = await cursor.fetchone()
         if row is None:
             return None
-        return self._remember(tenant, namespace, Scope(*row))
+        return self.remember(tenant, namespace, Scope(*row))
 
     async def all_of(self, connection: Connection, tenant: str) -> list[Scope]:
         """Return all scopes of a tenant, as they are now."""
@@ -173,7 +176,8 @@ class Scopes:
         if known is not None:  # its numbers stay
             self._known[tenant, namespace] = known[0], float("-inf")
 
-    def _remember(self, tenant: str, namespace: str, scope: Scope) -> Scope:
+    def remember(self, tenant: str, namespace: str, scope: Scope) -> Scope:
+        """Remember a scope as it is committed now, and return it."""
         if len(self._known) >= _MAX_KNOWN:
             self._known.pop(next(iter(self._known)))
         self._known[tenant, namespace] = scope, time.monotonic()

@@ -41,7 +41,8 @@ class PgVectorStore(VectorStore):
 
     Args:
         url: `"postgresql://user@host:5432/database"`, as libpq reads it, with `?schema=name` (`"saa"` without one) for
-            several stores in one database. A password may stand in it or, better, in `~/.pgpass`; nothing shows it.
+            several stores in one database. `?partitions=16` gives a new store its large tables in 16 partitions
+            (1 to 1,024). A password may stand in it or, better, in `~/.pgpass`; nothing shows it.
         dim: the length of every vector, 1 to 16,000. Vectors of more than 2,000 numbers (4,000 as `"halfvec"`) are
             always searched exactly.
         metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length carries meaning.
@@ -133,7 +134,10 @@ class PgVectorStore(VectorStore):
         if self._engine is None:
             engine: type[Engine] = import_module(_ENGINE).Engine
             settings = import_module("super_advanced_agents.stores.postgres.schema").StoreSettings(
-                dim=self._dim, metric=self._metric, storage=self._storage
+                dim=self._dim,
+                metric=self._metric,
+                storage=self._storage,
+                partitions=self._database.address.partitions,
             )
             # Callers that come at once may each check the tables, which changes nothing.
             opened = await engine.open(self._database, settings, self._limits, self._graph_rows)
@@ -144,7 +148,7 @@ class PgVectorStore(VectorStore):
         if not len(request.vectors):
             return []
         self._check_vectors(request.vectors, "vectors")
-        of_add = import_module("super_advanced_agents.stores.postgres.batches").of_add
+        of_add = import_module("super_advanced_agents.stores.postgres.writing.batches").of_add
         batch = await self._off_loop(partial(of_add, request), len(request.vectors))
         return await (await self._opened()).add(request, batch)
 
@@ -152,7 +156,7 @@ class PgVectorStore(VectorStore):
         if not request.records:
             return 0
         self._check_vectors(request.vectors, "records")
-        of_put = import_module("super_advanced_agents.stores.postgres.batches").of_put
+        of_put = import_module("super_advanced_agents.stores.postgres.writing.batches").of_put
         batches = await self._off_loop(partial(of_put, request), len(request.records))
         return await (await self._opened()).put(request, batches)
 

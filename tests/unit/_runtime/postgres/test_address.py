@@ -35,6 +35,14 @@ def test_schema_is_taken_from_the_url() -> None:
     assert address.with_schema("other").conninfo == address.conninfo
 
 
+def test_partitions_are_taken_from_the_url() -> None:
+    """They are hidden from libpq, and are those of one schema."""
+    address = PostgresAddress.parse("postgresql://h/db?partitions=16&schema=a")
+    assert (address.partitions, address.conninfo) == (16, "postgresql://h/db")
+    assert PostgresAddress.parse("postgresql://h/db").partitions is None
+    assert address.with_schema("b").partitions is None
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -46,6 +54,9 @@ def test_schema_is_taken_from_the_url() -> None:
         "postgresql://h/db?schema=pg_catalog",
         'postgresql://h/db?schema=a"b',
         "postgresql://h/db?schema=",
+        "postgresql://h/db?partitions=0",
+        "postgresql://h/db?partitions=2000",
+        "postgresql://h/db?partitions=many",
     ],
 )
 def test_malformed_urls_are_refused_without_their_secrets(url: str) -> None:

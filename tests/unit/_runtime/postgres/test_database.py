@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
-from super_advanced_agents._runtime.postgres import Connection, Database, PostgresAddress, migrate
+from super_advanced_agents._runtime.postgres import Connection, Database, PostgresAddress, Step, migrate
 from super_advanced_agents.errors import (
     ConfigurationError,
     DeadlineExceededError,
@@ -70,7 +70,7 @@ async def test_work_that_takes_too_long_is_stopped(database: Database) -> None:
 
 async def test_transactions_are_all_or_nothing(database: Database) -> None:
     """A write whose work raises leaves nothing behind."""
-    await migrate(database, "test", {1: ["CREATE TABLE {schema}.t (n integer)"]})
+    await migrate(database, "test", {1: Step(["CREATE TABLE {schema}.t (n integer)"])})
 
     async def insert(connection: Connection, *, fails: bool) -> int:
         await connection.execute(database.sql("INSERT INTO {schema}.t VALUES (1)"))
@@ -145,18 +145,10 @@ async def test_codes_of_the_server_become_typed_errors(database: Database, state
     assert caught.value.hint  # type: ignore[attr-defined]
 
 
-async def test_newer_schema_is_refused(database: Database) -> None:
-    """A program that knows fewer versions than the database has changes nothing."""
-    await migrate(database, "test", {1: ["CREATE TABLE {schema}.a (n integer)"]})
-    await migrate(database, "test", {1: ["wrong"], 2: ["CREATE TABLE {schema}.b (n integer)"]})
-    with pytest.raises(ConfigurationError, match="version 2, and this program knows only version 1"):
-        await migrate(database, "test", {1: ["CREATE TABLE {schema}.a (n integer)"]})
-
-
 async def test_concurrent_migrations_run_once(postgres_schema_url: str) -> None:
     """Several openers of an empty schema create its tables once."""
     databases = [Database(PostgresAddress.parse(postgres_schema_url)) for _ in range(4)]
-    steps = {1: ["CREATE TABLE {schema}.a (n integer)", "INSERT INTO {schema}.a VALUES (1)"]}
+    steps = {1: Step(["CREATE TABLE {schema}.a (n integer)", "INSERT INTO {schema}.a VALUES (1)"])}
     await asyncio.gather(*(migrate(database, "test", steps) for database in databases))
     for database in databases:
         await asyncio.to_thread(database.close)

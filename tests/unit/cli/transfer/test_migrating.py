@@ -152,13 +152,16 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
 
 
 def test_migrate_to_postgresql_and_back_gives_an_equal_data_folder(saa, source, tmp_path, postgres_schema_url):
-    """Memories, collections and settings of all tenants; what was written meanwhile is caught up with."""
-    there = saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)
+    """Memories, collections and settings of all tenants; what was written meanwhile is caught up with.
+
+    The tables there are in partitions.
+    """
+    there = saa.json("migrate", "--from", f"faiss:{source}", "--to", f"{postgres_schema_url}&partitions=2")
     assert (there["equal"], there["records"], there["collections"], there["agents"]) == (True, 924, 1, 1)
     with FAISSVectorStore(DIM, source / "store") as store:
         _fill(store, "new", "fresh", 5)
         tenant_view(store, "default").delete(["u00020"], namespace="guide")
-    again = saa.json("migrate", "--from", f"faiss:{source}", "--to", postgres_schema_url)
+    again = saa.json("migrate", "--from", f"faiss:{source}", "--to", f"{postgres_schema_url}&partitions=2")
     assert (again["equal"], again["copied"], again["deleted"]) == (True, 5, 1)
     back = tmp_path / "back"
     home = saa.json("migrate", "--from", postgres_schema_url, "--to", f"faiss:{back}")

@@ -60,12 +60,12 @@ class KeywordWriter:
                 ) n
             )
             SELECT r.seq, r.text, b.seq, b.text, a.seq, a.text
-            FROM touched t JOIN {schema}.records r ON r.seq = t.seq
+            FROM touched t JOIN {schema}.records r ON r.scope = %(scope)s AND r.seq = t.seq
             LEFT JOIN LATERAL (SELECT x.seq, x.text FROM {schema}.records x
-                WHERE x.scope = r.scope AND x.session = r.session AND (x.place, x.seq) < (r.place, r.seq)
+                WHERE x.scope = %(scope)s AND x.session = r.session AND (x.place, x.seq) < (r.place, r.seq)
                 ORDER BY x.place DESC, x.seq DESC LIMIT 1) b ON TRUE
             LEFT JOIN LATERAL (SELECT x.seq, x.text FROM {schema}.records x
-                WHERE x.scope = r.scope AND x.session = r.session AND (x.place, x.seq) > (r.place, r.seq)
+                WHERE x.scope = %(scope)s AND x.session = r.session AND (x.place, x.seq) > (r.place, r.seq)
                 ORDER BY x.place, x.seq LIMIT 1) a ON TRUE
             WHERE r.text IS NOT NULL"""
         )

@@ -69,7 +69,11 @@ class WriteIds:
             repeated: T = orjson.loads(row[1])
             return repeated
         if random.random() < _TRIM_PROBABILITY:  # noqa: S311  # not a secret
-            await connection.execute(self._trim, (RETENTION_S,))
+            await self.trim(connection)
         result = await work(connection)
         await connection.execute(self._answer, (orjson.dumps(result).decode(), *key))
         return result
+
+    async def trim(self, connection: Connection) -> None:
+        """Forget up to 2,000 writes that are older than `RETENTION_S`."""
+        await connection.execute(self._trim, (RETENTION_S,))

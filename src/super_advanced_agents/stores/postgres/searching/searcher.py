@@ -17,24 +17,21 @@ from super_advanced_agents._runtime.postgres import Connection, Database, Packed
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
-from super_advanced_agents.stores.postgres.codecs import VectorCodec, needs_original, packed_integers
+from super_advanced_agents.stores.postgres.codecs import VectorCodec, needs_original
 from super_advanced_agents.stores.postgres.filters import Clause, condition, named_placeholders
-from super_advanced_agents.stores.postgres.ranking import Ranker, fused
 from super_advanced_agents.stores.postgres.reading import LIVE
-from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, MATCH_COLUMNS, as_match
-from super_advanced_agents.stores.postgres.scopes import Scope, Scopes
-from super_advanced_agents.stores.records.answers import (
-    EXPLANATION_BYTES,
-    AnswerNeedsRoomError,
-    largest_match_bytes,
-    matches_too_large,
-)
+from super_advanced_agents.stores.postgres.rows import MATCH_COLUMNS, as_match
+from super_advanced_agents.stores.postgres.scopes import SCOPE_COLUMNS, Scope, Scopes
+from super_advanced_agents.stores.postgres.searching.matches import Found, MatchReader, Ranked
+from super_advanced_agents.stores.postgres.searching.ranker import Ranker, fused
 from super_advanced_agents.stores.requests import HybridSearchRequest, KeywordSearchRequest, QueryRequest, SearchRequest
 from super_advanced_agents.stores.validation import model_mismatch, unit_rows
-from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matrix, Weights
+from super_advanced_agents.types import Match, Matrix, Vector, Weights
 
 _EXACT_ROWS = 10_000
 """Filters that select at most this many rows are searched exactly, in 10 to 20 ms."""
+_SMALL_ROWS = 5_000
+"""Namespaces of up to this size are looked up and searched in one round trip."""
 _REMEMBERED_S = 30.0
 """Seconds for which the number of rows that a filter selects is taken as it was counted."""
 _MAX_REMEMBERED = 4_096
@@ -44,20 +41,6 @@ _MIN_SEARCHED = 100
 SCORES = {"cosine": "(1 - ({column} <=> {query}))", "dot": "(-({column} <#> {query}))"}
 """The SQL of a row's similarity to the query, by metric."""
 _DISTANCES = {"cosine": "<=>", "dot": "<#>"}
-
-
-class Found(NamedTuple):
-    """Hold the number of a row, its score, and its `MATCH_COLUMNS` where they were read too."""
-
-    seq: int
-    score: float
-    row: tuple[Any, ...] | None
-
-
-class _Ranked(NamedTuple):
-    ranking: list[Found]
-    similarities: Sequence[float | None]
-    explanations: list[Explanation] | None
 
 
 class _Nearest(NamedTuple):
@@ -102,8 +85,8 @@ class Searcher:
     """
 
     def __init__(self, database: Database, scopes: Scopes, codec: VectorCodec, limits: Limits, metric: str) -> None:
-        self._scopes, self._codec, self._limits, self._unit = scopes, codec, limits, metric == "cosine"
-        self._match_bytes = largest_match_bytes(limits)
+        self._scopes, self._codec, self._unit = scopes, codec, metric == "cosine"
+        self._matches = MatchReader(database, limits)
         self._counted: dict[tuple[int, Filter], tuple[int, float]] = {}
         self._ranker = Ranker(database, SCORES[metric], codec.storage)
         sql, query = database.sql, "q.vector"
@@ -121,10 +104,14 @@ class Searcher:
                 "LIMIT %s", "LIMIT %(k)s"
             )
         )
+        small = exact.replace("{scopes}", "s.rows <= %s AND r.scope = s.id").replace("{condition}", "TRUE")
+        self._small = sql(
+            f"SELECT {SCOPE_COLUMNS}, x.* FROM (SELECT %s::{codec.storage} AS vector) q "  # noqa: S608
+            "CROSS JOIN {schema}.scopes s JOIN {schema}.tenants t ON t.id = s.tenant LEFT JOIN LATERAL "
+            f"{small.replace('{columns}', f'r.seq, {MATCH_COLUMNS}')} x ON TRUE WHERE t.name = %s AND s.namespace = %s"
+        )
         self._graph = sql(f"SELECT q.number, x.* FROM {of_queries} {graph} x ORDER BY q.number")  # noqa: S608
         self._count = sql(f"SELECT count(*) FROM (SELECT 1 {rows} LIMIT %s) x")  # noqa: S608
-        self._rows = sql(f"SELECT r.seq, {MATCH_COLUMNS} FROM {{schema}}.records r WHERE r.seq = ANY(%s::bigint[])")  # noqa: S608
-        self._bytes = sql(f"SELECT r.seq, {MATCH_BYTES} FROM {{schema}}.records r WHERE r.seq = ANY(%s::bigint[])")  # noqa: S608
         self._other_model = sql(
             f"SELECT r.model FROM {{schema}}.records r WHERE r.scope = %s AND r.model IS NOT NULL AND r.model <> %s "  # noqa: S608
             f"AND {LIVE} LIMIT 1"
@@ -155,24 +142,48 @@ class Searcher:
 
     async def search(self, connection: Connection, request: SearchRequest, allowance: int | None) -> list[list[Match]]:
         """Return the `top_k` most similar rows for each query, best first."""
-        targets = await self.targets(connection, request)
         queries = self._comparable(request.query_vectors)
+        counted = self._matches.may_be_too_large(len(queries) * request.top_k, allowance)
+        found = None
+        if len(queries) == 1 and request.tree is None and not counted:
+            found = await self._in_small_scope(connection, request, queries[0])
+        targets = await self.targets(connection, request)
         if not targets.scopes or not len(queries):
             return [[] for _ in queries]
-        most = self._limits.answer_bytes if allowance is None else min(allowance, self._limits.answer_bytes)
-        counted = len(queries) * request.top_k * self._match_bytes > most
-        columns = "r.seq" if counted else f"r.seq, {MATCH_COLUMNS}"
-        found = await self._nearest(connection, targets, queries, request.top_k, columns)
+        if found is None:
+            columns = "r.seq" if counted else f"r.seq, {MATCH_COLUMNS}"
+            found = await self._nearest(connection, targets, queries, request.top_k, columns)
         least = request.min_similarity
         if least is not None:
             found = [[each for each in ranking if each.score >= least] for ranking in found]
         if counted:
-            found = await self._with_rows(connection, found, request.top_k, allowance)
+            found = await self._matches.with_rows(
+                connection, targets.numbers, found, top_k=request.top_k, allowance=allowance
+            )
         scores = request.return_scores
         return [
             [as_match(row, score if scores else 0.0, score) for _, score, row in ranking if row is not None]
             for ranking in found
         ]
+
+    async def _in_small_scope(
+        self, connection: Connection, request: SearchRequest, query: Vector
+    ) -> list[list[Found]] | None:
+        # Looks up a scope and searches it in one round trip; None if it is known already, or large. Most are small, and
+        # a server of many tenants knows few of them.
+        if request.namespace is None or self._scopes.known(request.tenant, request.namespace) is not None:
+            return None
+        cursor = connection.cursor(binary=True)
+        parameters = (self._codec.packed(query), _SMALL_ROWS, request.top_k, request.tenant, request.namespace)
+        await cursor.execute(self._small, parameters)
+        rows = await cursor.fetchall()
+        if not rows:
+            return None
+        width = len(Scope._fields)
+        scope = self._scopes.remember(request.tenant, request.namespace, Scope(*rows[0][:width]))
+        if scope.rows > _SMALL_ROWS:
+            return None
+        return self._rankings([(1, *row[width:]) for row in rows if row[width] is not None], 1)
 
     async def _nearest(
         self, connection: Connection, targets: Targets, queries: Matrix, k: int, columns: str
@@ -205,10 +216,12 @@ class Searcher:
         if nearest.queries == 1:
             named, parameters = named_placeholders(Clause(f"{scopes} AND ({clause.sql})", (*bound, *clause.parameters)))
             statement = self._filled(self._exact_one, "TRUE", Clause(named), nearest.columns)
-            await cursor.execute(statement, {**parameters, "query": nearest.first, "k": nearest.k})
+            bound_values = {**parameters, "query": nearest.first, "k": nearest.k}
+            await cursor.execute(statement, bound_values, prepare=clause.prepare)
         else:
             statement = self._filled(self._exact, scopes, clause, nearest.columns)
-            await cursor.execute(statement, (nearest.packed, *bound, *clause.parameters, nearest.k))
+            values = (nearest.packed, *bound, *clause.parameters, nearest.k)
+            await cursor.execute(statement, values, prepare=clause.prepare)
         return self._rankings(await cursor.fetchall(), nearest.queries)
 
     async def _by_graph(
@@ -221,7 +234,7 @@ class Searcher:
             await connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             await connection.execute(f"SET LOCAL hnsw.ef_search = {width}")
             cursor = connection.cursor(binary=True)
-            await cursor.execute(statement, (nearest.packed, *clause.parameters, nearest.k))
+            await cursor.execute(statement, (nearest.packed, *clause.parameters, nearest.k), prepare=False)
             rows = await cursor.fetchall()
         rankings = self._rankings(rows, nearest.queries)
         return rankings if all(len(ranking) == nearest.k for ranking in rankings) else None
@@ -236,7 +249,8 @@ class Searcher:
         counted, at = self._counted.get(key, (0, float("-inf")))
         if time.monotonic() - at > _REMEMBERED_S:
             statement = self._filled(self._count, f"r.scope = {scope.number}", targets.clause, "")
-            cursor = await connection.execute(statement, (*targets.clause.parameters, _EXACT_ROWS + 1))
+            parameters = (*targets.clause.parameters, _EXACT_ROWS + 1)
+            cursor = await connection.execute(statement, parameters, prepare=False)
             row = await cursor.fetchone()
             assert row is not None
             counted = int(row[0])
@@ -291,7 +305,7 @@ class Searcher:
             return []
         with_neighbours = bool(weights.nearby) and any(scope.sessions for scope in targets.scopes)
         rows = await self._ranker.signals(
-            connection, self._codec.packed(queries[0]), seqs, with_neighbours=with_neighbours
+            connection, self._codec.packed(queries[0]), targets.numbers, seqs, with_neighbours=with_neighbours
         )
         least = request.min_similarity
         top_k = request.top_k if least is None else len(rows)
@@ -302,8 +316,10 @@ class Searcher:
             Found(int(candidates.ids[best.order[i]]), max(-1.0, min(1.0, float(best.scores[i]))), None) for i in kept
         ]
         explanations = None if best.explanations is None else [best.explanations[i] for i in kept]
-        ranked = _Ranked(ranking, [similarities[i] for i in kept], explanations)
-        return await self._matches(connection, ranked, request.top_k, allowance)
+        ranked = Ranked(ranking, [similarities[i] for i in kept], explanations)
+        return await self._matches.matches(
+            connection, targets.numbers, ranked, top_k=request.top_k, allowance=allowance
+        )
 
     async def search_keywords(
         self, connection: Connection, request: KeywordSearchRequest, allowance: int | None
@@ -325,45 +341,14 @@ class Searcher:
         if request.query_vector is not None and ranking:
             query = self._codec.packed(self._comparable(request.query_vector[np.newaxis])[0])
             seqs = sorted(each.seq for each in ranking)
-            rows = await self._ranker.signals(connection, query, seqs, with_neighbours=False)
+            rows = await self._ranker.signals(connection, query, targets.numbers, seqs, with_neighbours=False)
             of_seq = {row[0]: self._bounded(row[1]) for row in rows}
             ranking = [each for each in ranking if each.seq in of_seq]
             if request.min_similarity is not None:
                 ranking = [each for each in ranking if of_seq[each.seq] >= request.min_similarity]
             similarities = [of_seq[each.seq] for each in ranking]
         ranking, similarities = ranking[: request.top_k], similarities[: request.top_k]
-        return await self._matches(connection, _Ranked(ranking, similarities, None), request.top_k, allowance)
-
-    # -- rows of an answer --------------------------------------------------------------------------------------------
-
-    async def _matches(self, connection: Connection, ranked: _Ranked, top_k: int, allowance: int | None) -> list[Match]:
-        ranking, similarities, explanations = ranked
-        if not ranking:
-            return []
-        extra = EXPLANATION_BYTES if explanations is not None else 0
-        [found] = await self._with_rows(connection, [ranking], top_k, allowance, extra)
-        matches: list[Match] = []
-        for i, (_, score, row) in enumerate(found):
-            if row is not None:
-                match = as_match(row, score, similarities[i])
-                matches.append(match if explanations is None else ExplainedMatch.of(match, explanations[i]))
-        return matches
-
-    async def _with_rows(
-        self, connection: Connection, found: list[list[Found]], top_k: int, allowance: int | None, extra: int = 0
-    ) -> list[list[Found]]:
-        # Reads the rows of an answer; one that would be too large is refused before it is read.
-        seqs = packed_integers(sorted({each.seq for ranking in found for each in ranking}))
-        most = self._limits.answer_bytes if allowance is None else min(allowance, self._limits.answer_bytes)
-        if sum(map(len, found)) * self._match_bytes > most:
-            sizes: dict[int, int] = dict(await (await connection.execute(self._bytes, (seqs,))).fetchall())
-            listed = [sizes.get(each.seq, 0) + extra for ranking in found for each in ranking]
-            if sum(listed) > self._limits.answer_bytes:
-                mean = sum(listed) / len(listed)
-                raise matches_too_large(self._limits, mean, top_k=top_k, queries=len(found))
-            if sum(listed) > most:
-                raise AnswerNeedsRoomError
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(self._rows, (seqs,))
-        rows = {seq: tuple(row) for seq, *row in await cursor.fetchall()}
-        return [[Found(seq, score, rows.get(seq)) for seq, score, _ in ranking] for ranking in found]
+        ranked = Ranked(ranking, similarities, None)
+        return await self._matches.matches(
+            connection, targets.numbers, ranked, top_k=request.top_k, allowance=allowance
+        )

@@ -1,16 +1,15 @@
-"""Transactions that change records: adds, puts, updates and deletions, each all or nothing."""
+"""Transactions that add or change records: adds, puts and updates, each all or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
 from super_advanced_agents.stores.faiss.rows.duplicates import digest_of
-from super_advanced_agents.stores.postgres.batches import Batch, analyzed
 from super_advanced_agents.stores.postgres.codecs import (
     Column,
     VectorCodec,
@@ -22,37 +21,31 @@ from super_advanced_agents.stores.postgres.codecs import (
     packed_integers,
     raw_bytes,
 )
-from super_advanced_agents.stores.postgres.filters import condition, filterable_json
-from super_advanced_agents.stores.postgres.keywords import KeywordWriter, Turn
+from super_advanced_agents.stores.postgres.filters import filterable_json
 from super_advanced_agents.stores.postgres.rows import RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Delta, Scope, Scopes
+from super_advanced_agents.stores.postgres.writing.batches import Batch, analyzed
+from super_advanced_agents.stores.postgres.writing.deleter import REMOVED_COLUMNS, Deleter, Removed, removed_rows
+from super_advanced_agents.stores.postgres.writing.keywords import KeywordWriter, Turn
 from super_advanced_agents.stores.records.documents import Document, checked_document
 from super_advanced_agents.stores.records.patches import merge_patch
-from super_advanced_agents.stores.requests import DeleteRequest, UpdateRequest
+from super_advanced_agents.stores.requests import UpdateRequest
 from super_advanced_agents.stores.validation import model_mismatch, unit_rows
 from super_advanced_agents.types import Record
 
 _DIGEST_PAGE = 1_000
-_SWEPT_ROWS = 500
-
-
-class _Removed(NamedTuple):
-    uid: str
-    seq: int
-    created_at: float
-    expires_at: float | None
-    session: str | None
-    place: int
 
 
 class Writer:
-    """Execute writes. All methods run in the event loop of the database's connections.
+    """Add and change records. All methods run in the event loop of the database's connections.
 
     Args:
         database: the database.
         scopes: its scopes.
         codec: the codec of its vectors.
         limits: the limits that updated metadata must meet.
+        keywords: keeps the keyword index in step.
+        deleter: removes expired records.
         unit: whether vectors are compared by their directions alone.
         grown: called after each write with the number of its scope, its records and the state of its graph.
     """
@@ -64,22 +57,17 @@ class Writer:
         codec: VectorCodec,
         limits: Limits,
         *,
+        keywords: KeywordWriter,
+        deleter: Deleter,
         unit: bool,
         grown: Callable[[int, int, str | None], None],
     ) -> None:
         self._scopes, self._codec, self._limits, self._unit = scopes, codec, limits, unit
         self._grown = grown
-        self._keywords = KeywordWriter(database)
+        self._keywords, self._deleter = keywords, deleter
         sql = database.sql
-        removed = ", ".join(_Removed._fields)
         self._remove_uids = sql(
-            f"DELETE FROM {{schema}}.records WHERE scope = %s AND uid = ANY(%s::text[]) RETURNING {removed}"  # noqa: S608
-        )
-        self._expired = sql(
-            "r.uid IN (SELECT uid FROM {schema}.records WHERE scope = %s AND expires_at <= %s LIMIT %s)"
-        )
-        self._delete = sql(
-            f"DELETE FROM {{schema}}.records r WHERE r.scope = %s AND ({{condition}}) RETURNING {removed}"  # noqa: S608
+            f"DELETE FROM {{schema}}.records WHERE scope = %s AND uid = ANY(%s::text[]) RETURNING {REMOVED_COLUMNS}"  # noqa: S608
         )
         self._next_seqs = sql("SELECT nextval('{schema}.seqs') FROM generate_series(1, %s)")
         self._tails = sql(
@@ -108,7 +96,7 @@ class Writer:
         )
         self._set_digests = sql(
             "UPDATE {schema}.records r SET digest = u.digest FROM unnest(%s::bigint[], %s::bytea[]) AS u(seq, digest) "
-            "WHERE r.seq = u.seq"
+            "WHERE r.scope = %s AND r.seq = u.seq"
         )
 
     async def _finish(self, connection: Connection, scope: Scope, delta: Delta) -> None:
@@ -128,7 +116,7 @@ class Writer:
         if batch.uids:
             await self._replace(connection, scope, batch, delta, now)
         if scope.expires:
-            await self._sweep(connection, scope, delta, now)
+            await self._deleter.remove_expired(connection, scope, delta, now)
         await self._finish(connection, scope, delta)
         return uids
 
@@ -234,7 +222,9 @@ class Writer:
                 return
             last = page[-1][0]
             digests = [self._stored_digest(row) for row in page]
-            await connection.execute(self._set_digests, (packed_integers([row[0] for row in page]), digests))
+            await connection.execute(
+                self._set_digests, (packed_integers([row[0] for row in page]), digests, scope.number)
+            )
 
     def _stored_digest(self, row: Sequence[Any]) -> bytes:
         _, text, metadata, vector, original = row
@@ -243,12 +233,11 @@ class Writer:
 
     async def _replace(self, connection: Connection, scope: Scope, batch: Batch, delta: Delta, now: float) -> int:
         # Inserts the records, in place of those with their uids; returns their number.
-        removed: list[_Removed] = []
+        removed: list[Removed] = []
         if not batch.known_new:
             last = {uid: i for i, uid in enumerate(batch.uids)}
             batch = batch.selected(sorted(last.values()))
-            cursor = await connection.execute(self._remove_uids, (scope.number, list(batch.uids)))
-            removed = [_Removed(*row) for row in await cursor.fetchall()]
+            removed = await removed_rows(connection, self._remove_uids, (scope.number, list(batch.uids)))
         if scope.digests or delta.digests:
             batch = batch.with_digests()
         n = len(batch.uids)
@@ -275,7 +264,7 @@ class Writer:
         return n
 
     async def _places(
-        self, connection: Connection, scope: Scope, batch: Batch, seqs: Sequence[int], old: dict[str, _Removed]
+        self, connection: Connection, scope: Scope, batch: Batch, seqs: Sequence[int], old: dict[str, Removed]
     ) -> list[int]:
         # A place is the given one, or that of the replaced turn, or the end of the session.
         given = batch.places or [None] * len(seqs)
@@ -310,7 +299,7 @@ class Writer:
             await copy.write(copied_rows(list(given.values())))
 
     def _columns(
-        self, batch: Batch, seqs: Sequence[int], places: Sequence[int], old: dict[str, _Removed], now: float
+        self, batch: Batch, seqs: Sequence[int], places: Sequence[int], old: dict[str, Removed], now: float
     ) -> dict[str, Column]:
         vectors, originals = self._stored_vectors(batch)
         metadatas = [document.json for document in batch.documents]
@@ -347,42 +336,3 @@ class Writer:
         for i in np.flatnonzero(unsafe).tolist():
             originals[i] = raw_bytes(batch.vectors[i])
         return vectors, originals
-
-    # -- deleting ---------------------------------------------------------------------------------------------------
-
-    async def delete(self, connection: Connection, request: DeleteRequest) -> int:
-        """Delete records by uid or filter; return the number of those that had not expired."""
-        if request.namespace is None:
-            numbers = [scope.number for scope in await self._scopes.all_of(connection, request.tenant)]
-        else:
-            found = await self._scopes.find(connection, request.tenant, request.namespace)
-            numbers = [] if found is None else [found.number]
-        clause = condition(request.tree)
-        sql, parameters = clause.sql, clause.parameters
-        if request.uids is not None:
-            sql, parameters = f"r.uid = ANY(%s::text[]) AND ({sql})", (list(request.uids), *parameters)
-        statement, deleted = self._delete.replace("{condition}", sql), 0
-        for number in numbers:
-            scope, now = await self._scopes.lock_number(connection, number)
-            cursor = await connection.execute(statement, (number, *parameters))
-            removed = [_Removed(*row) for row in await cursor.fetchall()]
-            if removed:
-                delta = Delta()
-                await self._forget(connection, scope, removed, delta)
-                await self._finish(connection, scope, delta)
-            deleted += sum(row.expires_at is None or row.expires_at > now for row in removed)
-        return deleted
-
-    async def _sweep(self, connection: Connection, scope: Scope, delta: Delta, now: float) -> None:
-        # Deletes some of the scope's expired records, as part of a write to it.
-        statement = self._delete.replace("{condition}", self._expired)
-        cursor = await connection.execute(statement, (scope.number, scope.number, now, _SWEPT_ROWS))
-        removed = [_Removed(*row) for row in await cursor.fetchall()]
-        if removed:
-            await self._forget(connection, scope, removed, delta)
-
-    async def _forget(self, connection: Connection, scope: Scope, removed: Sequence[_Removed], delta: Delta) -> None:
-        delta.rows -= len(removed)
-        turns = [Turn(row.session, row.place, row.seq) for row in removed if row.session is not None]
-        gone = [row.seq for row in removed]
-        await self._keywords.follow(connection, scope, delta, removed=gone, added={}, turns=turns)

@@ -77,7 +77,10 @@ class Ranker:
             {{filter}} GROUP BY p.seq ORDER BY score DESC, p.seq LIMIT %(limit)s"""  # noqa: S608
         )
         self._filtered = sql("WHERE p.seq IN (SELECT r.seq FROM {schema}.records r WHERE {condition})")
-        self._live = sql(f"SELECT r.seq FROM {{schema}}.records r WHERE r.seq = ANY(%s::bigint[]) AND {LIVE}")  # noqa: S608
+        self._live = sql(
+            f"SELECT r.seq FROM {{schema}}.records r WHERE r.scope = ANY(%s::integer[]) AND r.seq = ANY(%s::bigint[]) "  # noqa: S608
+            f"AND {LIVE}"
+        )
         near = """LEFT JOIN LATERAL (SELECT {similarity} AS similarity FROM {schema}.records x
             WHERE x.scope = r.scope AND x.session = r.session AND (x.place, x.seq) {sign} (r.place, r.seq)
             ORDER BY x.place {order}, x.seq {order} LIMIT 1) {name} ON TRUE"""
@@ -89,7 +92,9 @@ class Ranker:
         )
         own = score.format(column="r.vector", query=query)
         columns = f"SELECT r.seq, {own}, r.updated_at, r.priority"
-        of_seqs = f"WHERE r.seq = ANY(%(seqs)s::bigint[]) AND {LIVE} ORDER BY r.seq"
+        of_seqs = (
+            f"WHERE r.scope = ANY(%(scopes)s::integer[]) AND r.seq = ANY(%(seqs)s::bigint[]) AND {LIVE} ORDER BY r.seq"
+        )
         self._signals = sql(f"{columns}, b.similarity, a.similarity FROM {{schema}}.records r {joins} {of_seqs}")
         self._own_signals = sql(f"{columns}, NULL, NULL FROM {{schema}}.records r {of_seqs}")
 
@@ -148,14 +153,15 @@ class Ranker:
             named, bound = named_placeholders(clause)
             condition = f"r.scope = ANY(%(scopes)s::integer[]) AND {LIVE} AND ({named})"
             statement = self._hits.replace("{filter}", self._filtered.replace("{condition}", condition))
-            cursor = await connection.execute(statement, {**parameters, **bound, "limit": k})
+            cursor = await connection.execute(statement, {**parameters, **bound, "limit": k}, prepare=False)
             return _hits(await cursor.fetchall())
         limit = k + _EXTRA_HITS
         statement = self._hits.replace("{filter}", "")
         while True:  # only the best are looked up, to see whether they have expired
             cursor = await connection.execute(statement, {**parameters, "limit": limit})
             rows = await cursor.fetchall()
-            cursor = await connection.execute(self._live, (packed_integers([seq for seq, _ in rows]),))
+            seqs = packed_integers([seq for seq, _ in rows])
+            cursor = await connection.execute(self._live, (parameters["scopes"], seqs))
             live = {seq for (seq,) in await cursor.fetchall()}
             kept = [row for row in rows if row[0] in live]
             if len(kept) >= k or len(rows) < limit:
@@ -163,9 +169,15 @@ class Ranker:
             limit *= 4
 
     async def signals(
-        self, connection: Connection, query: Packed, seqs: Sequence[int], *, with_neighbours: bool
+        self,
+        connection: Connection,
+        query: Packed,
+        numbers: Sequence[int],
+        seqs: Sequence[int],
+        *,
+        with_neighbours: bool,
     ) -> list[tuple[int, float, float, float | None, float | None, float | None]]:
-        """Return the signals of rows by number; expired and deleted ones are missing.
+        """Return the signals of rows of the numbered scopes; expired and deleted ones are missing.
 
         Returns:
             For each row its number, its similarity, the time of its last write, its priority, and the similarities of
@@ -173,7 +185,7 @@ class Ranker:
         """
         statement = self._signals if with_neighbours else self._own_signals
         cursor = connection.cursor(binary=True)
-        await cursor.execute(statement, {"query": query, "seqs": packed_integers(seqs)})
+        await cursor.execute(statement, {"query": query, "scopes": list(numbers), "seqs": packed_integers(seqs)})
         return await cursor.fetchall()
 
 
