@@ -91,7 +91,7 @@ def test_doctor_makes_the_tables_of_a_shared_database_before_a_server_of_it_star
     given = {"SAA_STORE_FILE": str(tmp_path / "store")}
     with machine.start("doctor", "--fix", "--json", environment=given) as process:
         out, errors = process.communicate(timeout=150)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, out + errors
     fixed = [check["detail"] for check in json.loads(out)["checks"] if check["name"] == "fix"]
     assert fixed[-1] == "the stores have the schemas of this version"
     with machine.server({**given, "SAA_ADMIN_KEY_FILE": str(tmp_path / "key")}) as first:

@@ -8,11 +8,15 @@ import sqlite3
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.stores.local.maintenance import LIBRARIES
+
+if TYPE_CHECKING:
+    from super_advanced_agents.tenancy.settings import Settings
 
 _LIBRARIES = (
     *LIBRARIES,
@@ -49,21 +53,30 @@ def check_embedding(data_dir: Path) -> Iterator[Check]:
 
     There is none if no model made vectors there.
     """
-    from super_advanced_agents.models import MODELS, known_model
     from super_advanced_agents.stores.local.maintenance import model_id_in
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load_for_folder(data_dir=data_dir)
     stored = model_id_in(settings.store_dir)
-    if stored is None or not settings.has_own_store:
-        return
+    if stored is not None and settings.has_own_store:
+        yield model_check(stored, settings)
+
+
+def model_check(stored: str, settings: Settings) -> Check:
+    """Return a check result: whether the configured model made the vectors of a store.
+
+    Args:
+        stored: the identifier of the model that made them.
+        settings: the settings, with the configured model.
+    """
+    from super_advanced_agents.models import MODELS, known_model
+
     known = known_model(stored)
     made_by = stored if known is None else " ".join(known)
     configured = f"{settings.embedding_model} {settings.embedding_precision}"
     if settings.embedding_base_url is not None or (known is None and settings.embedding_model not in MODELS):
-        yield Check(name="embedding model", ok=True, detail=f"{made_by} made the vectors")  # only searches can tell
-        return
-    yield Check(
+        return Check(name="embedding model", ok=True, detail=f"{made_by} made the vectors")  # only searches can tell
+    return Check(
         name="embedding model",
         ok=made_by == configured,
         detail=f"{made_by} made the vectors"

@@ -1,4 +1,4 @@
-"""The command `saa doctor`, which checks the installation and the data folder."""
+"""The command `saa doctor`, which checks the installation, the data folder and databases."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def doctor(
 ) -> None:
     """Check the installation: libraries, the default models' files and the data folder.
 
-    Prints one line for each check. The exit code is 1 when a check fails.
+    A store and a state in PostgreSQL are checked, too. Prints one line for each check. The exit code is 1 when a check
+    fails.
     """
+    from super_advanced_agents.cli.doctor.databases import check_databases
     from super_advanced_agents.cli.doctor.fixing import fixed
     from super_advanced_agents.cli.doctor.machine import check_embedding, check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
@@ -40,6 +42,7 @@ def doctor(
         check_models(models_dir),
         check_data(data_dir),
         check_embedding(data_dir),
+        check_databases(data_dir),
         check_server_data(data_dir),
     )
     checks: list[Check] = []
