@@ -12,6 +12,7 @@ import pytest
 from tests.pgbouncer import PROGRAM, pooled
 
 from super_advanced_agents._runtime.postgres import Connection, Database, PostgresAddress
+from super_advanced_agents.jobs.sql.database import Needs
 from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.server.auth.postgres_keys import PostgresKeyTable
 from super_advanced_agents.tenancy.shared_state import SharedState
@@ -65,7 +66,7 @@ def test_state_of_servers_and_jobs_work_behind_pgbouncer(pooled_url: str, postgr
     for _ in range(2):
         jobs = PostgresDatabase(url)
         try:
-            with jobs.transaction(writes=True):
+            with jobs.transaction(Needs(alone=True)):
                 assert jobs.execute("SELECT count(*) FROM job_version") == [(1,)]
         finally:
             jobs.close()
