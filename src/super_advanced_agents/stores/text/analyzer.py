@@ -16,7 +16,7 @@ from typing import NamedTuple
 from super_advanced_agents.stores.text.languages import ENGLISH, detect_language, fixed_language, latin_analyzer
 from super_advanced_agents.stores.text.scripts import clean, fold_case, split, words_of
 
-VERSION = f"2, Unicode {unicodedata.unidata_version}"
+VERSION = f"3, Unicode {unicodedata.unidata_version}"
 """The analyzer's version. A change of its terms must change it, so that snapshots are rebuilt."""
 
 _MAX_QUERY_WORDS = 1_000

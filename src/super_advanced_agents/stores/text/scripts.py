@@ -12,6 +12,8 @@ from itertools import pairwise
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
+from super_advanced_agents.stores.text.arabic import stem
+
 _MAX_TOKEN_CHARACTERS = 64
 
 _UNSPACED = (
@@ -127,8 +129,9 @@ def _fold_cyrillic(text: str) -> str:
     return fold_case(text).replace("ё", "е")
 
 
-def _fold_arabic(text: str) -> str:
-    return fold_case(text).translate(_ARABIC_LETTERS)
+def _arabic(tokens: Sequence[str]) -> list[str]:
+    words = fold_case(" ".join(tokens)).translate(_ARABIC_LETTERS).split()
+    return _short([stem(word) for word in words])
 
 
 def _parts_of_runs(runs: Sequence[str]) -> list[str]:
@@ -156,7 +159,7 @@ def _short(terms: Sequence[str]) -> list[str]:
 _TERMS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "greek": _stemming("greek", _fold_greek),
     "cyrillic": _stemming("russian", _fold_cyrillic, stop_words=True),
-    "arabic": _stemming("arabic", _fold_arabic),
+    "arabic": _arabic,
     "tamil": _stemming("tamil", fold_case),
     "unspaced": _parts_of_runs,
     "emoji": _parts_of_emoji,
