@@ -178,8 +178,12 @@ class Answering(Overridable):
                     async for piece in pieces:
                         yield piece
             except InvalidInputError as exc:  # raised before the first piece
-                if exc.field != "prompt" or budget == _BUDGETS[-1]:
+                if exc.field != "prompt":
                     raise
+                if budget == _BUDGETS[-1]:
+                    raise InvalidInputError(
+                        f"{task.field} is too long for the model: {exc.message}", field=task.field, hint=exc.hint
+                    ) from exc
             except ModelNotFoundError as exc:
                 if task.llm.loaded or not task.may_quote:  # loaded: its server knows no such model
                     raise
@@ -203,11 +207,13 @@ class AnswerTask:
         parts: the parts of the prompt.
         llm: the language model; None where the text needs none.
         may_quote: True if the answer may quote the sources where the model's file cannot be had.
+        field: the name of the argument with the question, for errors.
     """
 
     parts: PromptParts
     llm: LLMGenerator | None
     may_quote: bool = True
+    field: str = "question"
 
     def fixed_text(self) -> str:
         """Return the text where no language model writes it: quotes, or that nothing is known."""

@@ -144,7 +144,7 @@ class Chatting(Answering):
             question=message, sources=sources, instructions=instructions, history=history, rules=CHAT_RULES,
             question_counts=True,
         )  # fmt: skip
-        return AnswerTask(parts, self.llm_generator, may_quote=False)
+        return AnswerTask(parts, self.llm_generator, may_quote=False, field="message")
 
     async def _latest_turns(self, session: str) -> list[Record]:
         turns: list[Record] = []

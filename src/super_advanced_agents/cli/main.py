@@ -34,6 +34,7 @@ from super_advanced_agents.cli.output import (
     INTERRUPTED,
     WRONG_USAGE,
     exit_with_error,
+    open_missing_streams,
     print_error_json,
     substitute_unencodable,
 )
@@ -110,6 +111,7 @@ def main() -> None:
         SystemExit: always; its code is 0 (done), 1 (failed), 2 (wrong usage) or 130 (interrupted).
     """
     gc.set_threshold(_YOUNG_OBJECTS)
+    open_missing_streams()
     substitute_unencodable()
     _with_settings_file()
     if "--json" not in sys.argv:

@@ -20,10 +20,42 @@ R = TypeVar("R")
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
+def open_missing_streams() -> None:
+    """Open `/dev/null` in place of the standard streams that the caller has closed.
+
+    Else the next file that is opened, such as a database, would be written to as standard output.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+
+
 def print_result(text: str = "", *, end: str = "\n") -> None:
-    """Print a human-readable result to standard output."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
+    """Print a human-readable result to standard output.
+
+    Raises:
+        SuperAdvancedAgentsError: it cannot be written, as on a full disk.
+        BrokenPipeError: its reader is gone.
+    """
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        _discard_output()
+        raise SuperAdvancedAgentsError(
+            f"standard output cannot be written: {exc.strerror}", hint="check where it goes"
+        ) from exc
+
+
+def _discard_output() -> None:
+    # What is still in the buffer would fail once more when the process ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_note(text: str) -> None:
@@ -81,7 +113,7 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
         except SuperAdvancedAgentsError as exc:
             exit_with_error(exc, as_json=as_json, code=FAILED)
         except BrokenPipeError:  # `saa export | head`: the reader has closed the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             print_note("Interrupted.")

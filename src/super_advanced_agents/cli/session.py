@@ -83,6 +83,7 @@ def open_local_agent(
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
+    _check_is_folder(data_dir)
     settings = Settings.load_for_folder(data_dir=data_dir, models_dir=models_dir, agent=agent)
     fix_language(settings.text_language)
     folder = folder_of(settings.store_url)
@@ -186,6 +187,7 @@ def open_namespace(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, st
     from super_advanced_agents.stores.opening import folder_of, open_store
     from super_advanced_agents.tenancy.settings import Settings
 
+    _check_is_folder(data_dir)
     settings = Settings.load(data_dir=data_dir, agent=agent)
     folder = folder_of(settings.store_url)
     if folder is None:
@@ -263,6 +265,13 @@ def open_embedder(
     fetch_models(settings, embedding=True)
     with embedding_pipeline(settings) as pipeline:
         yield pipeline
+
+
+def _check_is_folder(data_dir: Path) -> None:
+    from super_advanced_agents.errors import ConfigurationError
+
+    if data_dir.is_file():
+        raise ConfigurationError(f"{str(data_dir)!r} is a file, no data folder", hint="give another --data-dir")
 
 
 def _use_one_blas_thread() -> None:

@@ -179,8 +179,12 @@ async def test_prompt_is_made_shorter_when_the_model_counts_more_tokens(store, e
         await agent.aadd_text_memory("word " * 1_000)
         assert (await agent.aask("word?")).text == "yes"
         assert len(engine.prompts) > 1
-        with pytest.raises(InvalidInputError, match="too long"):
+        with pytest.raises(InvalidInputError, match="too long") as caught:
             await agent.aask("word? " * 1_000)
+        assert caught.value.field == "question"
+        with pytest.raises(InvalidInputError, match="too long") as caught:
+            await agent.achat("word? " * 1_000)
+        assert caught.value.field == "message"
 
 
 @pytest.mark.parametrize(("option", "value"), [("instructions", "x" * 8_193), ("history", [{"role": "tool"}])])
