@@ -45,7 +45,7 @@ def _script(client: httpx2.Client, headers: dict[str, str]) -> list[object]:
     send("GET", "/v1/agents")
     send("GET", "/v1/stats")
     send("POST", f"{MEMORIES}:forget", json={"where": {"of_b": {"$exists": True}}})
-    send("PUT", "/v1/schedules/s", json={**_JOB, "cron": "0 0 1 1 *"})
+    send("PUT", "/v1/schedules/s", json={**_SCHEDULE, "cron": "0 0 1 1 *"})
     send("POST", "/v1/jobs", json=_JOB)
     send("POST", "/v1/jobs", json={"kind": "backup"})
     for path in ("jobs", "schedules", "jobs/nobody", "audit?limit=9", "models", "collections", "orchestrators"):
@@ -55,7 +55,8 @@ def _script(client: httpx2.Client, headers: dict[str, str]) -> list[object]:
     return told
 
 
-_JOB = {"kind": "ask_agent", "queue": "nobody", "arguments": {"question": "why?"}}
+_SCHEDULE = {"kind": "ask_agent", "arguments": {"question": "why?"}}
+_JOB = {**_SCHEDULE, "queue": "nobody"}
 """A job that waits for ever, so that it is the same whenever it is looked at."""
 
 
@@ -98,7 +99,7 @@ def test_tenant_is_told_the_same_with_and_without_the_data_and_activity_of_anoth
         ]
         assert client.post(MEMORIES, headers=b, json={"memories": memories}).status_code == 200
         assert client.put("/v1/agents/of-b", headers=b, json={"description": "x"}).status_code < 300
-        assert client.put("/v1/schedules/s", headers=b, json={**_JOB, "cron": "* * * * *"}).status_code == 200
+        assert client.put("/v1/schedules/s", headers=b, json={**_SCHEDULE, "cron": "* * * * *"}).status_code == 200
         done = threading.Event()
 
         def write() -> None:

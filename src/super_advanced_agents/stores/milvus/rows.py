@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from super_advanced_agents.stores.milvus.facts import MAX_FACTS, fact_hashes, term_hash
+from super_advanced_agents.stores.records.answers import record_metadata_bytes, text_bytes
 from super_advanced_agents.stores.records.documents import Document, with_text
 from super_advanced_agents.stores.text.analyzer import NO_TEXT, Analysis, analyze, term_counts, window_terms
 from super_advanced_agents.types import Metadata, Record, Vector, parsed_metadata
@@ -305,8 +306,8 @@ def priority_of(columns: Mapping[str, Any]) -> float | None:
 
 def size_of(columns: Mapping[str, Any], dim: int, number_bytes: int) -> int:
     """Return the bytes that a stored record takes in an answer, by estimate."""
-    texts = sum(len(columns[name].encode()) for name in ("text", "text_rest", "metadata", "uid", "source", "session"))
-    return 256 + texts + dim * number_bytes
+    texts = text_bytes(*(columns[name] for name in ("text", "text_rest", "uid", "source", "session")))
+    return 256 + texts + record_metadata_bytes(columns["metadata"]) + dim * number_bytes
 
 
 def _digest(document: Document, rest: Metadata, vector: Vector) -> str:

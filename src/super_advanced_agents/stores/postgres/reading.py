@@ -11,7 +11,7 @@ from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.postgres.codecs import VectorCodec
 from super_advanced_agents.stores.postgres.filters import condition
-from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, RECORD_COLUMNS, as_record
+from super_advanced_agents.stores.postgres.rows import RECORD_BYTES, RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Scopes
 from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.requests import CountRequest, GetRequest, ScanRequest
@@ -55,12 +55,12 @@ class Reader:
             "ORDER BY r.uid, s.namespace"
         )
         self._get_sizes = sql(
-            f"SELECT r.uid, {MATCH_BYTES} FROM {{schema}}.records r WHERE {in_scopes} AND r.uid = ANY(%s::text[])"  # noqa: S608
+            f"SELECT r.uid, {RECORD_BYTES} FROM {{schema}}.records r WHERE {in_scopes} AND r.uid = ANY(%s::text[])"  # noqa: S608
         )
         self._count = sql(f"SELECT count(*) FROM {{schema}}.records r WHERE {in_scopes} AND (")  # noqa: S608
         self._page = sql(
             f"""SELECT x.seq, x.uid, x.bytes FROM unnest(%s::integer[]) AS u(scope) CROSS JOIN LATERAL (
-                SELECT r.seq, r.uid, {MATCH_BYTES} AS bytes FROM {{schema}}.records r
+                SELECT r.seq, r.uid, {RECORD_BYTES} AS bytes FROM {{schema}}.records r
                 WHERE r.scope = u.scope AND r.uid > %s::text AND {LIVE} AND ({{condition}}) ORDER BY r.uid LIMIT %s
             ) x ORDER BY x.uid FETCH FIRST %s ROWS WITH TIES"""  # noqa: S608
         )

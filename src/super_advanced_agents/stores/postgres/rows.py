@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from super_advanced_agents.stores.postgres.codecs import VectorCodec, of_raw_bytes
-from super_advanced_agents.stores.records.answers import ITEM_BYTES
+from super_advanced_agents.stores.records.answers import ITEM_BYTES, NESTED_BYTES
 from super_advanced_agents.stores.records.documents import with_text
 from super_advanced_agents.types import Match, Record
 
@@ -23,7 +23,12 @@ MATCH_BYTES = (
     f"({ITEM_BYTES} + coalesce(octet_length(r.text), 0) + octet_length(r.metadata) "
     "+ coalesce(octet_length(r.source), 0) + coalesce(octet_length(r.session), 0))"
 )
-"""The bytes that a row takes in an answer, without its vector."""
+"""The bytes that a match takes in an answer."""
+
+RECORD_BYTES = (
+    f"({MATCH_BYTES} + {NESTED_BYTES} * (length(r.metadata) - length(translate(r.metadata, '[' || chr(123), '')) - 1))"
+)
+"""The bytes that a record takes in an answer, without its vector: nested lists and objects take more in memory."""
 
 
 def as_record(row: Sequence[Any], namespace: str, codec: VectorCodec) -> Record:

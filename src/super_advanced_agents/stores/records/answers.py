@@ -12,6 +12,9 @@ from super_advanced_agents.types import Record
 ITEM_BYTES = 256
 """The bytes of an item of an answer beside its texts and its vector: names, times and a uid."""
 
+NESTED_BYTES = 64
+"""The bytes in memory of a nested list or object in a record's metadata."""
+
 EXPLANATION_BYTES = 600
 """The bytes that the explanation of a match takes."""
 
@@ -38,6 +41,14 @@ class Page(list[Record]):
 def text_bytes(*texts: str | None) -> int:
     """Return the bytes of texts in UTF-8."""
     return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if text)
+
+
+def record_metadata_bytes(metadata_json: str) -> int:
+    """Return the bytes of a record's metadata in an answer.
+
+    A nested list or object takes `NESTED_BYTES` more: it has two characters as JSON, and sixty bytes in memory.
+    """
+    return text_bytes(metadata_json) + NESTED_BYTES * (metadata_json.count("[") + metadata_json.count("{") - 1)
 
 
 class AnswerNeedsRoomError(OverloadedError):

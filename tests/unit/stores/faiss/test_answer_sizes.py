@@ -145,3 +145,17 @@ def test_answer_beyond_the_budget_of_its_call_is_read_no_further(store: FAISSVec
             READS[name](store, 16)
         assert READS[name](store, 4)
     assert READS[name](store, 16)
+
+
+def test_nested_lists_of_metadata_count_as_they_do_in_memory(opened: Callable[..., FAISSVectorStore]) -> None:
+    """Each has two characters and sixty bytes, so that a page of them would take twenty times its size."""
+    store = opened(limits=SMALL)
+    metadata: Metadata = {"a": [[]] * 100}
+    store.add_batch(_queries(store, 10), [metadata] * 10, [f"{i}" for i in range(10)])
+    page = store.scan(limit=10)
+    assert isinstance(page, Page)
+    assert page.cut
+    assert len(page) == 3
+    assert [record.metadata for record in page] == [metadata] * 3
+    with pytest.raises(InvalidInputError, match="fewer uids"):
+        store.get([f"{i}" for i in range(10)] * 2)

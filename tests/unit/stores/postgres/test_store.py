@@ -115,6 +115,15 @@ def test_vectors_of_extreme_lengths_are_compared_by_direction(postgres_schema_ur
         np.testing.assert_array_equal(store.get(["g"])[0].vector, vectors[5])
 
 
+def test_page_of_nested_lists_ends_early(postgres_schema_url: str) -> None:
+    """They take twenty times the bytes of their JSON in memory."""
+    with PgVectorStore(postgres_schema_url, dim=2) as store:
+        store.add_batch([[1, 2]] * 100, [{"a": [[]] * 2_000}] * 100)
+        first = store.scan(limit=100)
+        assert 50 < len(first) < 100
+        assert len(store.scan(limit=100, after=first[-1].uid)) == 100 - len(first)
+
+
 def test_nul_characters_in_metadata_come_back(postgres_schema_url: str) -> None:
     """PostgreSQL's texts hold none, so they are kept apart, and filters find them."""
     metadata: Metadata = {"a\0": "b\0c", "list": ["\0", "\\u0000"], "float": 1e15}
