@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,9 +16,9 @@ from starlette.routing import Route
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
-from super_advanced_agents.server.http.body import json_response
 from super_advanced_agents.server.http.route_options import EXTENSION
 from super_advanced_agents.server.http.schemas.examples import ANSWERS, EXAMPLES
+from super_advanced_agents.server.http.streaming.answers import encoded_answer
 from super_advanced_agents.tenancy.context import Access
 
 _METHODS = ("get", "put", "post", "patch", "delete")
@@ -99,11 +102,15 @@ def extend_openapi(app: FastAPI) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's manual gives
 
+    making, made = asyncio.Lock(), list[bytes]()
+
     async def serve(request: Request) -> Response:
         del request
-        if app.openapi_schema is None:  # making the document takes 0.4 s
-            await in_thread(openapi, name="OpenAPI document")
-        return json_response(app.openapi_schema)
+        async with making:  # it takes 0.4 s of a processor, and strangers may ask for it
+            if not made:
+                made.append(await in_thread(lambda: orjson.dumps(openapi()), name="OpenAPI document"))
+        # All answers share its bytes, so none has to be counted until it is read.
+        return encoded_answer(made[0], HTTPStatus.OK, lambda size_bytes: nullcontext())
 
     assert app.openapi_url is not None
     app.router.routes.insert(0, Route(app.openapi_url, serve, include_in_schema=False))
