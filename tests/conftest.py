@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.generation import LLMGenerator
 
+uvloop.new_event_loop().close()  # so that its pipe for signals, one for a process, is no leak of the first test
 settings.register_profile("project", deadline=None, print_blob=True)  # no test is timed
 settings.load_profile("project")
 

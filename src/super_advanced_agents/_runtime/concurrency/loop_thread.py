@@ -118,7 +118,7 @@ def _closed_error() -> ResourceClosedError:
     return ResourceClosedError("the client was closed before this was done", hint="open a new one")
 
 
-_portals = BlockingPortalProvider()
+_portals = BlockingPortalProvider(backend_options={"use_uvloop": True})
 _portals_of_parents: list[BlockingPortalProvider] = []
 
 
@@ -127,7 +127,7 @@ def _renew_portals() -> None:
     # for its thread to end.
     global _portals
     _portals_of_parents.append(_portals)
-    _portals = BlockingPortalProvider()
+    _portals = BlockingPortalProvider(backend_options={"use_uvloop": True})
 
 
 os.register_at_fork(after_in_child=_renew_portals)

@@ -34,7 +34,7 @@ class Clause(NamedTuple):
 
     @property
     def prepare(self) -> bool | None:
-        """False where the values of a filter decide the plan, so that it must not be prepared."""
+        """False where the values of a filter decide the plan, so that it is not to be prepared."""
         return None if self.sql == "TRUE" else False
 
 

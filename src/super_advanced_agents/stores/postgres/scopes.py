@@ -10,6 +10,7 @@ from super_advanced_agents._runtime.postgres import Connection, Database
 
 _FRESH_S = 1.0
 """Seconds for which the counts and the model of a scope are taken as they were read."""
+_TOTAL_S = 60.0
 _MAX_KNOWN = 50_000
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
@@ -86,6 +87,12 @@ class Scopes:
         self._lock = database.sql(
             f"SELECT {SCOPE_COLUMNS}, {NOW} FROM {{schema}}.scopes s WHERE s.id = %s FOR NO KEY UPDATE"  # noqa: S608
         )
+        # As the server estimates them; a partitioned table has none itself.
+        self._total = database.sql(
+            r"""SELECT coalesce(sum(greatest(reltuples, 0)), 0)::float8 FROM pg_catalog.pg_class
+            WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r' AND relname ~ '^records(_\d+)?$'"""
+        )
+        self._all_rows = 0.0, float("-inf")
         self._add_tenant = database.sql("INSERT INTO {schema}.tenants (name) VALUES (%s) ON CONFLICT DO NOTHING")
         self._add_scope = database.sql(
             "INSERT INTO {schema}.scopes (tenant, namespace) SELECT id, %s FROM {schema}.tenants WHERE name = %s "
@@ -119,6 +126,16 @@ class Scopes:
         if row is None:
             return None
         return self.remember(tenant, namespace, Scope(*row))
+
+    async def has_most_rows(self, connection: Connection, scope: Scope) -> bool:
+        """Return whether a scope has at least half the records of the store, as estimated a minute ago."""
+        total, at = self._all_rows
+        if time.monotonic() - at > _TOTAL_S:
+            row = await (await connection.execute(self._total)).fetchone()
+            assert row is not None
+            total = row[0]
+            self._all_rows = total, time.monotonic()
+        return 0 < total <= 2 * scope.rows
 
     async def all_of(self, connection: Connection, tenant: str) -> list[Scope]:
         """Return all scopes of a tenant, as they are now."""

@@ -49,6 +49,7 @@ class _Nearest(NamedTuple):
     queries: int
     k: int
     columns: str
+    prepare: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ class Searcher:
         self, connection: Connection, targets: Targets, queries: Matrix, k: int, columns: str
     ) -> list[list[Found]]:
         first = self._codec.packed(queries[0])
-        nearest = _Nearest(self._codec.packed_rows(queries), first, len(queries), k, columns)
+        nearest = _Nearest(self._codec.packed_rows(queries), first, len(queries), k, columns, targets.clause.prepare)
         by_graph = [scope for scope in targets.scopes if await self._is_broad(connection, scope, targets)]
         exact = [scope.number for scope in targets.scopes if scope not in by_graph]
         found: list[list[Found]] = [[] for _ in queries]
@@ -200,6 +201,10 @@ class Searcher:
             else:
                 found = [[*one, *other] for one, other in zip(found, rankings, strict=True)]
         if exact:
+            # The index of filters is of all scopes, and a prepared statement may use it whatever a filter selects.
+            [scope, *others] = targets.scopes
+            if targets.tree is not None and not others and await self._scopes.has_most_rows(connection, scope):
+                nearest = nearest._replace(prepare=None)
             rankings = await self._exactly(connection, exact, targets.clause, nearest)
             found = [[*one, *other] for one, other in zip(found, rankings, strict=True)]
         if len(by_graph) + bool(exact) > 1:
@@ -217,11 +222,11 @@ class Searcher:
             named, parameters = named_placeholders(Clause(f"{scopes} AND ({clause.sql})", (*bound, *clause.parameters)))
             statement = self._filled(self._exact_one, "TRUE", Clause(named), nearest.columns)
             bound_values = {**parameters, "query": nearest.first, "k": nearest.k}
-            await cursor.execute(statement, bound_values, prepare=clause.prepare)
+            await cursor.execute(statement, bound_values, prepare=nearest.prepare)
         else:
             statement = self._filled(self._exact, scopes, clause, nearest.columns)
             values = (nearest.packed, *bound, *clause.parameters, nearest.k)
-            await cursor.execute(statement, values, prepare=clause.prepare)
+            await cursor.execute(statement, values, prepare=nearest.prepare)
         return self._rankings(await cursor.fetchall(), nearest.queries)
 
     async def _by_graph(
