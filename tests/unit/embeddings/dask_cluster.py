@@ -1,4 +1,4 @@
-"""A Dask cluster of N worker processes: `python -m tests.unit.embeddings.dask_cluster N`, until its input ends.
+"""A Dask cluster of two worker processes: `python -m tests.unit.embeddings.dask_cluster`, until its input ends.
 
 It prints its address and the ids of its worker processes, and for each line that it reads how many models each worker
 has loaded.
@@ -19,10 +19,10 @@ def loaded() -> int:
     return len(dask._engines)
 
 
-def main(n: int) -> None:
+def main() -> None:
     """Run the cluster."""
     with LocalCluster(
-        n_workers=n, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
     ) as cluster:
         pids = [nanny.pid for nanny in cluster.workers.values()]
         print(json.dumps({"address": cluster.scheduler_address, "pids": pids}), flush=True)
@@ -32,4 +32,4 @@ def main(n: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

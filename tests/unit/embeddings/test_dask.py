@@ -25,7 +25,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 _ROOT = Path(__file__).resolve().parent.parent.parent.parent
 _MODEL = "all-MiniLM-L6-v2"
-_TEXTS = [f"The fact number {n} is about {'cats ' * (n % 7)}and {n * n} dogs." for n in range(600)]
+_TEXTS = [f"The fact number {n} is about {'cats ' * (n % 7)}and {n * n} dogs." for n in range(300)]
 
 
 class Cluster:
@@ -48,9 +48,10 @@ class Cluster:
         return found
 
 
-@contextmanager
-def _running(n: int) -> Iterator[Cluster]:
-    command = [sys.executable, "-m", "tests.unit.embeddings.dask_cluster", str(n)]
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Yield a cluster that the tests of a module share."""
+    command = [sys.executable, "-m", "tests.unit.embeddings.dask_cluster"]
     process = subprocess.Popen(
         command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -60,13 +61,6 @@ def _running(n: int) -> Iterator[Cluster]:
     finally:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Yield a cluster that the tests of a module share."""
-    with _running(2) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -90,54 +84,51 @@ def test_vectors_of_two_workers_are_those_of_this_process(
     assert cluster.loaded() == [1, 1]
 
 
-def test_worker_that_is_killed_loses_no_text(cluster: Cluster, vectors: Any) -> None:
-    """Its batches run on the other one, and on the one that takes its place."""
-    with _pipeline(cluster.address) as pipeline:
-        results: list[Any] = []
-        thread = threading.Thread(target=lambda: results.append(pipeline.embed_batch(_TEXTS)))
-        thread.start()
-        while not pipeline.stats()["texts"]:
-            assert thread.is_alive()
-            time.sleep(0.001)
-        assert pipeline.stats()["texts"] < len(_TEXTS)
-        os.kill(cluster.pids[0], signal.SIGKILL)
-        thread.join()
-    [result] = results
-    np.testing.assert_allclose(result, vectors, atol=1e-5)
-
-
-def test_scheduler_that_is_gone_is_an_error_within_the_time_limit() -> None:
-    """Also for batches that were being computed, and for a cluster that was never there."""
-    with _running(1) as found, _pipeline(found.address, timeout_s=2) as pipeline:
-        with _pipeline(found.address) as patient:
-            patient.embed("ready")
-        errors: list[BaseException] = []
-
-        def embed() -> None:
-            try:
-                pipeline.embed_batch(_TEXTS * 20)
-            except EmbeddingError as exc:
-                errors.append(exc)
-
-        thread = threading.Thread(target=embed)
-        thread.start()
-        while pipeline.stats()["texts"] < 2:
-            assert thread.is_alive()
-            time.sleep(0.001)
-        found.process.kill()
-        thread.join()
-        with pytest.raises(EmbeddingError, match="cannot be reached") as caught:
-            pipeline.embed("gone")
-        assert caught.value.retryable
-        assert len(errors) == 1
-
-
-def test_worker_without_the_model_is_told_by_its_error(cluster: Cluster, tmp_path: Path) -> None:
+def test_worker_without_the_model_is_named_by_its_error(cluster: Cluster, tmp_path: Path) -> None:
     """The errors of workers keep their class; texts stand in none of them."""
     engine = DaskEngine(tmp_path / "none", cluster.address)
     with EmbeddingPipeline(engine=engine) as pipeline, pytest.raises(ModelNotFoundError, match="has no"):
         pipeline.embed("a secret text")
-    assert embed_on_worker(None, ["a secret text"]) == {"error": "EmbeddingError", "message": "TypeError"}  # type: ignore[arg-type]
+    answer = embed_on_worker(None, ["a secret text"])  # type: ignore[arg-type]
+    assert answer == {"error": "EmbeddingError", "message": "TypeError"}
+
+
+def test_killed_worker_loses_no_text_and_a_lost_scheduler_is_an_error(cluster: Cluster, vectors: Any) -> None:
+    """Batches of the worker run on the other one; those that wait for the scheduler end with their time limit.
+
+    The last test of the cluster.
+    """
+    with _pipeline(cluster.address) as pipeline, _embedding(pipeline, _TEXTS) as results:
+        os.kill(cluster.pids[0], signal.SIGKILL)
+    np.testing.assert_allclose(results[0], vectors, atol=1e-5)
+    with _pipeline(cluster.address, timeout_s=2) as pipeline:
+        with _embedding(pipeline, _TEXTS * 20) as results:
+            cluster.process.kill()
+        assert isinstance(results[0], EmbeddingError)
+        with pytest.raises(EmbeddingError, match="cannot be reached") as caught:
+            pipeline.embed("gone")
+    assert caught.value.retryable
+
+
+@contextmanager
+def _embedding(pipeline: EmbeddingPipeline, texts: list[str]) -> Iterator[list[Any]]:
+    """Yield the result or error that embedding texts has at the end of the context, once a part is embedded."""
+    results: list[Any] = []
+
+    def embed() -> None:
+        try:
+            results.append(pipeline.embed_batch(texts))
+        except EmbeddingError as exc:
+            results.append(exc)
+
+    thread = threading.Thread(target=embed)
+    thread.start()
+    while not pipeline.stats()["texts"]:
+        assert thread.is_alive()
+        time.sleep(0.001)
+    assert pipeline.stats()["texts"] < len(texts)
+    yield results
+    thread.join()
 
 
 @pytest.mark.parametrize("address", ["", "scheduler:8786", "http://scheduler:8786", "tcp://me:secret@scheduler:8786"])
