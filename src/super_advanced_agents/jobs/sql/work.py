@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql import calls, uploads
-from super_advanced_agents.jobs.sql.database import Database, marks
+from super_advanced_agents.jobs.sql.database import Database, Row, marks
 from super_advanced_agents.types import JobInfo, JobState
 
 MAX_LOSSES = 10
@@ -57,7 +57,7 @@ def claim(
             if key is not None:
                 taken.add((tenant, key))
             running[tenant] = running.get(tenant, 0) + 1
-            claimed.append(_take(db, worker, job_id, now))
+            claimed += _take(db, worker, job_id, now)
     return claimed
 
 
@@ -85,14 +85,19 @@ def _skip_taken(jobs: list[tuple[str, str | None]], tenant: str, taken: set[tupl
     return bool(jobs)
 
 
-def _take(db: Database, worker: str, job_id: str, now: float) -> ClaimedJob:
-    [row] = db.execute(
+def _take(db: Database, worker: str, job_id: str, now: float) -> list[ClaimedJob]:
+    # Returns an empty list where the job was cancelled meanwhile.
+    rows = db.execute(
         "UPDATE jobs SET state = 'running', worker = ?, claim = claim + 1, attempt = attempt + 1, note = '',"
         " started_at = ?, changed_at = ?, per_s = NULL, left_s = NULL WHERE id = ? AND state = 'queued'"
         " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts, upload",
         (worker, now, now, job_id),
     )
-    steps = [] if row[1] == 1 else db.execute("SELECT name, result FROM job_steps WHERE job = ?", (job_id,))
+    return [_claimed(db, worker, row) for row in rows]
+
+
+def _claimed(db: Database, worker: str, row: Row) -> ClaimedJob:
+    steps = [] if row[1] == 1 else db.execute("SELECT name, result FROM job_steps WHERE job = ?", (row[0],))
     return ClaimedJob(
         id=row[0],
         claim=row[1],
@@ -119,7 +124,9 @@ _MINE = "id = ? AND claim = ? AND worker = ? AND state = 'running'"
 
 def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobInfo | None:
     """Store a part of a job that goes on, and return it as it is stored."""
-    if not db.execute(f"SELECT 1 FROM jobs WHERE {_MINE} AND cancelling = 0", _mine(job)):  # noqa: S608
+    # An update and no SELECT: a cancel at this moment waits, and then sees the part, or this one sees the cancel.
+    going_on = f"UPDATE jobs SET changed_at = ? WHERE {_MINE} AND cancelling = 0 RETURNING id"  # noqa: S608
+    if not db.execute(going_on, (now, *_mine(job))):
         return None
     calls.insert(db, part, now)
     return calls.get(db, part.tenant, part.id, now)
@@ -127,13 +134,14 @@ def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobI
 
 def claim_part(db: Database, job: ClaimedJob, now: float) -> ClaimedJob | None:
     """Take a part of a job that is due, if the job is still this worker's."""
-    mine = db.execute(f"SELECT worker FROM jobs WHERE {_MINE} AND cancelling = 0", _mine(job))  # noqa: S608
-    waiting = mine and db.execute(
+    if not db.execute(f"SELECT 1 FROM jobs WHERE {_MINE} AND cancelling = 0", _mine(job)):  # noqa: S608
+        return None
+    waiting = db.execute(
         f"SELECT id FROM jobs WHERE tenant = ? AND state = 'queued' AND {calls.PARTS}"  # noqa: S608
         " AND (due_at <= ? OR changed_at > ?) ORDER BY id LIMIT 1",
         (job.tenant, *calls.parts_of(job.id), now, now),
     )
-    return _take(db, mine[0][0], waiting[0][0], now) if waiting else None
+    return next((part for [part_id] in waiting for part in _take(db, job.worker, part_id, now)), None)
 
 
 def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:
