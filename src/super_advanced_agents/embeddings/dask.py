@@ -160,6 +160,7 @@ class DaskEngine(EmbeddingEngine):
             ModelNotFoundError: the worker does not have the model.
             ModelMismatchError: the worker has other weights of that name.
             EmbeddingError: the cluster did not answer in time, or failed.
+            ConfigurationError: Dask is not configured for the address, as without certificates.
         """
         assert self._loop is not None
         return self._loop.submit(partial(self._embed, list(texts))).wait()
@@ -197,14 +198,19 @@ class DaskEngine(EmbeddingEngine):
         async with self._connecting:
             if self._client is None or self._client.status != "running":
                 self._drop_client()
-                self._client = Client(  # type: ignore[no-untyped-call]
-                    self._scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_S
-                )
                 try:
+                    self._client = Client(  # type: ignore[no-untyped-call]
+                        self._scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_S
+                    )
                     await _alone(self._client)
-                except BaseException:
+                except BaseException as exc:
                     self._drop_client()
-                    raise
+                    if isinstance(exc, OSError) or not isinstance(exc, Exception):
+                        raise
+                    raise ConfigurationError(
+                        f"Dask cannot connect to {self._scheduler!r} as it is configured: {type(exc).__name__}",
+                        hint="with tls:// set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...CLIENT__CERT and ...CLIENT__KEY",
+                    ) from exc
             return self._client
 
     def _drop_client(self) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.embeddings.dask import DaskEngine, embed_on_worker
-from super_advanced_agents.errors import ConfigurationError, EmbeddingError, ModelNotFoundError
+from super_advanced_agents.errors import ConfigurationError, EmbeddingError, ModelMismatchError, ModelNotFoundError
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -137,6 +137,21 @@ def test_address_that_is_none_is_refused_without_being_shown(address: str) -> No
     with pytest.raises(ConfigurationError, match="tls://host:8786") as caught:
         DaskEngine(_MODEL, address)
     assert "secret" not in str(caught.value)
+
+
+def test_missing_certificates_are_an_error_of_the_configuration() -> None:
+    """It names the variables of Dask, and is not tried again."""
+    with _pipeline("tls://127.0.0.1:1") as pipeline, pytest.raises(ConfigurationError, match="as it is configured"):
+        pipeline.embed("a secret text")
+
+
+def test_answers_of_other_weights_are_refused() -> None:
+    """Their vectors cannot be compared; one vector for each text is expected."""
+    engine = DaskEngine(_MODEL, "tcp://127.0.0.1:1")
+    with pytest.raises(ModelMismatchError, match="'other'"):
+        engine._checked({"model_id": "other", "vectors": np.ones((1, 384))}, 1)
+    with pytest.raises(EmbeddingError, match="one vector per text"):
+        engine._checked({"model_id": engine.model_id, "vectors": np.ones((1, 384))}, 2)
 
 
 def test_setting_selects_the_cluster(tmp_path: Path) -> None:
