@@ -185,7 +185,7 @@ def _check(connection: MilvusConnection, described: Mapping[str, Any], dim: int,
     if stored_dim != dim:
         raise ConfigurationError(
             f"the collection {name!r} holds vectors of {stored_dim} numbers, not of {dim}",
-            hint=f"open it with dim={stored_dim}, or name another collection",
+            hint=f"open it with dim={stored_dim} or a model of that length, or name another collection",
         )
     if stored_metric != metric:
         raise ConfigurationError(

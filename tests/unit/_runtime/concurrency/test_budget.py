@@ -7,7 +7,14 @@ from collections import deque
 
 import pytest
 
-from super_advanced_agents._runtime.concurrency.budget import Budget, check_budget, spending, time_limited, unlimited
+from super_advanced_agents._runtime.concurrency.budget import (
+    Budget,
+    check_budget,
+    seconds_left,
+    spending,
+    time_limited,
+    unlimited,
+)
 from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.errors import DeadlineExceededError
 
@@ -80,3 +87,15 @@ def test_time_limit_of_a_context_is_that_of_its_calls_and_ends_with_it() -> None
             pass
         with Budget.of_call() as left, spending([left]):
             check_budget()
+
+
+def test_seconds_left_are_those_of_the_caller_that_has_the_most() -> None:
+    """A call without a limit, and work without a budget, have no end."""
+    assert seconds_left() is None
+    with Budget(5.0) as one, Budget(60.0) as other, Budget() as endless:
+        with spending([one, other]):
+            left = seconds_left()
+            assert left is not None
+            assert 5 < left <= 60
+        with spending([one, endless]):
+            assert seconds_left() is None
