@@ -15,6 +15,7 @@ from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.sockets import bind_listener
 from super_advanced_agents.stores.opening import folder_of
 from super_advanced_agents.tenancy.settings import PREFIX, Settings
+from super_advanced_agents.tenancy.shared_state import state_url
 
 WORKER = f"{PREFIX}REUSE_PORT"
 """The variable of the setting `reuse_port`, by which a process knows that it is a worker."""
@@ -29,12 +30,17 @@ def check_workers(settings: Settings, workers: int) -> None:
     """Raise an error unless several processes can serve with these settings.
 
     Raises:
-        ConfigurationError: the store is in a folder, or a port is left to the system.
+        ConfigurationError: the store or its catalog is in a folder, or a port is left to the system.
     """
     if folder_of(settings.store_url) is not None:
         raise ConfigurationError(
             f"{workers} workers cannot share one embedded store: a data folder has one owner",
             hint="use one worker, or a store in an engine: SAA_STORE=postgresql://...",
+        )
+    if state_url(settings) is None:
+        raise ConfigurationError(
+            f"{workers} workers share no catalog: that of a store in Milvus is in the data folder, which has one owner",
+            hint="name a PostgreSQL database for it: SAA_STATE=postgresql://...",
         )
     if 0 in (settings.port, settings.chosen_grpc_port):
         raise ConfigurationError(

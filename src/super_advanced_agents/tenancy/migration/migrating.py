@@ -102,9 +102,9 @@ class Migration:
             target = await asyncio.to_thread(open_target, self._urls[1], source, stack, state=self._states[1])
             if _same(source.folder, target.folder):
                 raise _one_store()
-            if journal.is_new and await target.records.count():
+            if journal.is_new and (await target.records.count() or _has_entries(target)):
                 raise StoreError(
-                    "the target has records already, which a migration would mix with those of the source",
+                    "the target has records, collections or settings already, which a migration would replace",
                     hint="name an empty store; a migration goes on with the --data-dir it was begun with",
                 )
             await asyncio.to_thread(self._on_open)
@@ -179,6 +179,11 @@ class Migration:
                 self._migrations.pop(part, None)
                 journal.save(part, [])
                 await collections.adelete(tenant, name)
+
+
+def _has_entries(target: Target) -> bool:
+    rows = CatalogRows() if target.catalog is None else target.catalog.rows()
+    return bool(rows.collections or rows.agents)
 
 
 def _identity(entry: Entry) -> tuple[int, str, float]:

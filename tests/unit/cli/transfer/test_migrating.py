@@ -130,7 +130,9 @@ def test_migrate_repairs_a_target_that_was_changed(saa, source, tmp_path):
 
 def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source, tmp_path):
     """One sentence, and the next step."""
-    filled, wide = tmp_path / "filled", tmp_path / "wide"
+    filled, wide, listed = tmp_path / "filled", tmp_path / "wide", tmp_path / "listed"
+    with _opened_catalog(listed) as (catalog, collections):
+        _make_shoes(listed, catalog, collections, dim=2, records=[[1, 2]])
     with FAISSVectorStore(DIM, filled / "store") as store:
         _fill(store, "default", "guide", 1)
     with FAISSVectorStore(DIM + 1, wide / "store"):
@@ -139,7 +141,8 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
     for source_url, target_url, message, code in (
         (f"faiss:{tmp_path / 'none'}", f"faiss:{tmp_path / 'target'}", "there is no store", 1),
         (f"faiss:{source}", f"faiss:{source}", "one store", 2),
-        (f"faiss:{source}", f"faiss:{filled}", "has records already", 1),
+        (f"faiss:{source}", f"faiss:{filled}", "has records, collections or settings already", 1),
+        (f"faiss:{source}", f"faiss:{listed}", "has records, collections or settings already", 1),
         (f"faiss:{source}", f"faiss:{wide}", f"vectors of {DIM + 1} numbers", 2),
         (f"faiss:{source}", "nothing://x", "no store has a URL", 2),
         ("http://127.0.0.1:9", f"faiss:{tmp_path / 'target'}", "cannot be moved", 2),
@@ -148,6 +151,7 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
         assert message in result.stderr
         assert "Hint:" in result.stderr
     assert _tallies(filled / "store") == before
+    assert saa("export", "-", "--data-dir", listed).stdout.count('"records":1,"settings":1') == 1
     assert not (tmp_path / "target").exists()
 
 
