@@ -7,6 +7,7 @@ import pytest
 from tests.unit.stores.milvus.conftest import DIM
 
 from super_advanced_agents.stores import FAISSVectorStore, MilvusVectorStore, VectorStore
+from super_advanced_agents.stores.milvus import keywords
 from super_advanced_agents.types import Weights
 
 WORDS = [
@@ -65,6 +66,14 @@ def test_scores_are_those_of_the_embedded_store(both, text):
             )
 
 
+def test_scores_of_a_large_tenant_are_those_of_the_embedded_store(both, monkeypatch):
+    """The server counts the texts with a term then, one term after the other."""
+    monkeypatch.setattr(keywords, "_FEW_TERMS", -1)
+    store, embedded = both
+    for text in ("piano in Lyon", "Häuser", "東京 кошка"):
+        _assert_same(store.search_keywords(text, 50), embedded.search_keywords(text, 50))
+
+
 def test_windows_follow_changes_of_neighbours(store: MilvusVectorStore):
     """Turns that were added, replaced and deleted one by one have the windows of turns written at once."""
     with FAISSVectorStore(DIM, index="flat") as embedded:
@@ -94,4 +103,4 @@ def test_rarest_words_find_the_best_of_very_many_texts(store: MilvusVectorStore)
     store._table.rows = counted  # type: ignore[method-assign]
     found = store.search_keywords("rare common word", 3)
     assert {match.metadata["text"].split()[2] for match in found} == {"rare"}
-    assert sum(read) == 30
+    assert read == [900, 30]  # to count the terms of a small tenant, and to score

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -23,6 +25,8 @@ from super_advanced_agents.stores.milvus.engine.messages import add_columns, hit
 from super_advanced_agents.types import Matrix
 
 _GRACE_S = 0.05
+_NOT_LOADED = "collection not loaded"
+_LOAD_EVERY_S = 1.0
 _TRIES = {
     "methodConfig": [
         {
@@ -77,6 +81,7 @@ class Calls:
     def __init__(self, address: MilvusAddress, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
+        self._load_again_at = 0.0
         self._metadata = [("dbname", address.database)]
         if address.token:
             self._metadata.append(("authorization", base64.b64encode(address.token.encode()).decode()))
@@ -114,7 +119,7 @@ class Calls:
             reply = self._call(self._stub.Query, request)
             if reply.status.error_code == common_pb2.ErrorCode.EmptyCollection:
                 return []
-            check_status(reply.status)
+            self._check_read(reply.status, collection)
         return rows_of(reply.fields_data)
 
     def search(
@@ -151,7 +156,7 @@ class Calls:
         )
         with engine_errors(self._address):
             reply = self._call(self._stub.Search, request)
-            check_status(reply.status)
+            self._check_read(reply.status, collection)
         return hits_of(reply.results, len(queries))
 
     def upsert(
@@ -191,6 +196,17 @@ class Calls:
             taken = self._call(self._stub.AllocTimestamp, milvus_pb2.AllocTimestampRequest())
             check_status(taken.status)
         return int(taken.timestamp)
+
+    def _check_read(self, status: Any, collection: str) -> None:
+        # A server that was killed while it loaded a collection does not do it again by itself.
+        if _NOT_LOADED in status.reason and time.monotonic() > self._load_again_at:
+            self._load_again_at = time.monotonic() + _LOAD_EVERY_S
+            with suppress(grpc.RpcError):
+                self._call(
+                    self._stub.LoadCollection,
+                    milvus_pb2.LoadCollectionRequest(collection_name=collection, replica_number=1),
+                )
+        check_status(status)
 
     def _call(self, method: Any, request: Any) -> Any:
         check_budget()
