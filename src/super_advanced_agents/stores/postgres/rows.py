@@ -28,7 +28,10 @@ MATCH_BYTES = (
 RECORD_BYTES = (
     f"({MATCH_BYTES} + {NESTED_BYTES} * (length(r.metadata) - length(translate(r.metadata, '[' || chr(123), '')) - 1))"
 )
-"""The bytes that a record takes in an answer, without its vector: nested lists and objects take more in memory."""
+"""The bytes that a record takes in an answer, without its vector.
+
+Nested lists and objects take more in memory than as text.
+"""
 
 
 def as_record(row: Sequence[Any], namespace: str, codec: VectorCodec) -> Record:

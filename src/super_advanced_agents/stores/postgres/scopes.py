@@ -128,7 +128,7 @@ class Scopes:
         return self.remember(tenant, namespace, Scope(*row))
 
     async def has_most_rows(self, connection: Connection, scope: Scope) -> bool:
-        """Return whether a scope has at least half the records of the store, as estimated a minute ago."""
+        """Return whether a scope has half the records of the store or more, as estimated."""
         total, at = self._all_rows
         if time.monotonic() - at > _TOTAL_S:
             row = await (await connection.execute(self._total)).fetchone()
