@@ -90,16 +90,17 @@ def test_jobs_in_postgresql_survive_kills_restarts_and_jumps_of_the_clock(
         _submit(server.url, file, n)
         with Jobs(server.url, [effects]) as jobs:
             jobs.open()
-            restarted = 0
+            restarted, killed_at = 0, time.monotonic()
             while (done := _wait_for_kill(jobs, n, fleet.kills, campaign)) < n:
                 fleet.kill_one(chance)
+                killed_at = time.monotonic()
                 if done >= (restarted + 1) * n / (restarts + 1):
                     _restart(server)
                     restarted += 1
-        killed_at = time.monotonic()
+            ended_s = time.monotonic() - killed_at
         assert restarted == restarts
         fleet.wait()
-        print(f"{n} jobs, {fleet.kills} kills; ended {time.monotonic() - killed_at:.1f} s after the last look")
+        print(f"{n} jobs, {fleet.kills} kills, {restarts} restarts; all ended {ended_s:.1f} s after the last kill")
         _check(server.url, file, n)
 
 

@@ -198,6 +198,7 @@ def result_of(summary: Summary, folder: Path) -> dict[str, JSONValue]:
         "failed": summary.failed,
         "rejected": _shown(summary, folder, _SHOWN),
         "passed_over": dict(summary.passed_over),
+        "not_understood": [source[:_SHOWN_CHARS] for source in summary.not_understood[:_SHOWN]],
     }
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error, open_private, private_folder
-from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.errors import CorruptStoreError, StoreFullError
+
+_KEPT_FREE_BYTES = 16 * 1024 * 1024
+"""The room on the disk that uploads leave to databases, without which they could not even be deleted."""
 
 
 class UploadFiles:
@@ -29,12 +33,14 @@ class UploadFiles:
         """
         private_folder(self._folder)
         try:
+            disk = os.statvfs(self._folder)
+            if disk.f_bavail * disk.f_frsize < len(data) + _KEPT_FREE_BYTES:
+                raise StoreFullError(
+                    "no room on the disk for uploads", hint="free some, or delete uploads, then try again"
+                )
             descriptor = open_private(self._folder / upload_id, os.O_WRONLY)
             try:
-                done = 0
-                while done < len(data):
-                    done += os.pwrite(descriptor, memoryview(data)[done:], offset + done)
-                os.fsync(descriptor)
+                _write_at(descriptor, offset, data)
             finally:
                 os.close(descriptor)
             if offset == 0:
@@ -77,3 +83,15 @@ class UploadFiles:
                 (self._folder / upload_id).unlink(missing_ok=True)
             except OSError:
                 continue
+
+
+def _write_at(descriptor: int, offset: int, data: bytes) -> None:
+    try:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(descriptor, memoryview(data)[done:], offset + done)
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, offset)  # what could not be written whole takes no room
+        raise

@@ -145,6 +145,7 @@ class _Planner:
             self._reject(file, 0, f"{exc.message}; {exc.hint or f'understood are {UNDERSTOOD}'}")
         else:
             self._inputs.passed_over[file.content.ending or "no ending"] += 1
+            self._summary.pass_over(file.source)
 
     def _reject(self, file: Input, line: int, why: str) -> None:
         rejected = RejectedLine(SourceLocation(file.source, line), why)

@@ -47,6 +47,7 @@ class Summary:
         failed: the number of lines that could not be imported.
         rejected_lines: the first 1,000 of these lines.
         passed_over: for each reason to leave files out, their number.
+        not_understood: the first 1,000 of the files left out because nobody can tell what they hold.
         left_out: for each reason to leave valid entries, records or settings out, their number.
         changes: for each source, the numbers of memories that the plan adds, replaces and deletes.
         vanished: the sources of files that are gone.
@@ -64,6 +65,7 @@ class Summary:
     failed: int = 0
     rejected_lines: list[RejectedLine] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    not_understood: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     changes: dict[str, Counter[Change]] = field(default_factory=dict)
     vanished: list[str] = field(default_factory=list)
@@ -75,6 +77,11 @@ class Summary:
         """Count a change that is planned, for each of the first 1,000 files that have one."""
         if source in self.changes or len(self.changes) < _MAX_CHANGED:
             self.changes.setdefault(source, Counter())[how] += 1
+
+    def pass_over(self, source: str) -> None:
+        """Keep the name of a file that is not understood if it is one of the first."""
+        if len(self.not_understood) < _MAX_REJECTED:
+            self.not_understood.append(source)
 
     def reject(self, rejected: RejectedLine) -> None:
         """Count a line that cannot be imported, and keep it if it is one of the first."""
