@@ -104,3 +104,21 @@ async def test_kind_that_no_worker_knows_waits_and_says_so(place: Path | str) ->
                 if each.state is JobState.FAILED:
                     break
             assert (await jobs.aget(info.id)).note == "waits for a worker that knows this kind of job"
+
+
+async def test_tables_of_an_older_version_are_brought_up_to_date(place: Path | str) -> None:
+    """Its jobs are still there."""
+    work = Work()
+    async with Jobs(place, work.kinds) as jobs:
+        await jobs.aopen()
+        info = await jobs.asubmit("double", {"number": 4})
+        assert isinstance(jobs.backend, SQLJobBackend)
+        old = ["DROP TABLE job_uploads", "DROP TABLE job_upload_parts", "ALTER TABLE jobs DROP COLUMN upload"]
+        old.append("PRAGMA user_version = 1" if isinstance(place, Path) else "UPDATE job_version SET number = 1")
+        for statement in old:
+            await jobs.backend._write(lambda db, statement=statement: db.execute(statement))  # type: ignore[misc]
+    async with Jobs(place, work.kinds) as again:
+        await again.aopen()
+        await again.uploads.acreate("notes.txt")
+        async with running(again):
+            assert await again.aresult(info.id, timeout_s=30) == 8

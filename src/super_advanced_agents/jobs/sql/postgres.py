@@ -129,7 +129,7 @@ class PostgresDatabase(Database):
                     f"a newer version of this package made the tables of jobs in {self._address.shown}",
                     hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
                 )
-            else:
+            elif found[0][0] < VERSION:
                 for version in range(found[0][0] + 1, VERSION + 1):
                     for statement in migrations("BYTEA")[version]:
                         self.execute(statement)

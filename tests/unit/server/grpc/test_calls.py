@@ -164,7 +164,7 @@ async def test_grpc_health_follows_the_readiness_of_the_server(caller, services)
     assert (await watch.read()).status == not_serving
     services.runtime.embedding = Stage.READY
     assert (await watch.read()).status == serving
-    for service in ("", methods.VECTOR_STORE, methods.AGENT, methods.ORCHESTRATOR):
+    for service in ("", methods.VECTOR_STORE, methods.AGENT, methods.ORCHESTRATOR, methods.JOB):
         assert (await caller.invoke(CHECK, HealthCheckRequest(service=service))).status == serving
     code, _, _ = await caller.refusal(CHECK, HealthCheckRequest(service="nonsense"))
     assert code == grpc.StatusCode.NOT_FOUND
@@ -177,7 +177,7 @@ async def test_grpc_reflection_lists_the_services_and_their_messages(caller):
     """Tools without a copy of proto/ use it."""
     [listed] = await caller.invoke(REFLECT, ServerReflectionRequest(list_services=""))
     names = {service.name for service in listed.list_services_response.service}
-    assert names == {methods.VECTOR_STORE, methods.AGENT, methods.ORCHESTRATOR, HEALTH, REFLECTION}
+    assert names == {methods.VECTOR_STORE, methods.AGENT, methods.ORCHESTRATOR, methods.JOB, HEALTH, REFLECTION}
     [found] = await caller.invoke(REFLECT, ServerReflectionRequest(file_containing_symbol=methods.AGENT))
     assert b"RememberTurns" in found.file_descriptor_response.file_descriptor_proto[0]
 
