@@ -118,6 +118,7 @@ class JobLimits:
 
     Attributes:
         queued: the number of jobs that may wait.
+        queued_bytes: the bytes of their arguments together, as JSON.
         running: the number of jobs that run at once.
         schedules: the number of schedules.
         uploads: the number of uploads.
@@ -126,6 +127,7 @@ class JobLimits:
     """
 
     queued: int = 10_000
+    queued_bytes: int = 64 * 1024**2
     running: int = 4
     schedules: int = 100
     uploads: int = 1_000

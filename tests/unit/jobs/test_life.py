@@ -243,3 +243,17 @@ async def test_ended_jobs_are_deleted_after_their_time(place: Path | str) -> Non
                 await jobs.aresult(failed.id, timeout_s=30)
         assert await jobs.backend.asweep(succeeded_s=0, failed_s=60) == 1
         assert [info.id for info in await jobs.alist()] == [failed.id]
+
+
+async def test_bytes_of_jobs_that_wait_are_limited(place: Path | str) -> None:
+    """Small arguments are bounded by the number of jobs; other tenants have bytes of their own."""
+    limits = JobLimits(queued_bytes=50_000)
+    async with Jobs(place, Work().kinds, limits=limits) as jobs:
+        await jobs.aopen()
+        waiting = [await jobs.asubmit("failing", {"message": "x" * 20_000}) for _ in range(2)]
+        with pytest.raises(OverloadedError, match="50000 bytes of arguments"):
+            await jobs.asubmit("failing", {"message": "x" * 20_000})
+        await jobs.asubmit("failing", {"message": "small"})
+        await jobs.asubmit("failing", {"message": "x" * 20_000}, by=OTHER)
+        await jobs.acancel(waiting[0].id)
+        await jobs.asubmit("failing", {"message": "x" * 20_000})

@@ -12,6 +12,7 @@ from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, Served, job_inf
 from super_advanced_agents.types import JobInfo, JobState
 
 _RETRY_AFTER_S = 5.0
+_LARGE_BYTES = 4_096
 
 
 PARTS = "substr(id, 1, ?) = ?"
@@ -27,7 +28,8 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
     """Store jobs that are not stored yet, all or none, and return them as they are stored."""
     if limits is not None:
         for tenant in {job.tenant for job in jobs}:
-            check_room(db, tenant, sum(job.tenant == tenant for job in jobs), limits)
+            mine = [job for job in jobs if job.tenant == tenant]
+            check_room(db, tenant, len(mine), limits, size_bytes=sum(len(job.arguments) for job in mine))
     served = served_by_workers(db)
     found = []
     for job in jobs:
@@ -40,8 +42,16 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
     return [info for info in found if info is not None]
 
 
-def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
-    """Raise unless a tenant may have `n` more jobs that wait."""
+def check_room(db: Database, tenant: str, n: int, limits: JobLimits, *, size_bytes: int = 0) -> None:
+    """Raise unless a tenant may have `n` more jobs that wait, with arguments of this size."""
+    if size_bytes > _LARGE_BYTES:  # the number of jobs bounds the bytes of small ones
+        summed = "SELECT coalesce(sum(length(arguments)), 0) FROM jobs WHERE tenant = ? AND state = 'queued'"
+        if int(db.execute(summed, (tenant,))[0][0]) + size_bytes > limits.queued_bytes:
+            raise OverloadedError(
+                f"the jobs of the tenant that wait already have {limits.queued_bytes} bytes of arguments",
+                retry_after_s=_RETRY_AFTER_S,
+                hint="submit more when some have ended, or put the data into a file or a collection",
+            )
     if _count_waiting(db, tenant, limits) + n > limits.queued:
         raise OverloadedError(
             f"{limits.queued} jobs of the tenant wait already",

@@ -78,6 +78,7 @@ class AuditFiles:
     def __init__(self, folder: Path, *, file_bytes: int = FILE_BYTES, files: int = FILES) -> None:
         self.folder = folder
         self._file_bytes = file_bytes
+        self._seen = 0
         self._files = files
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -89,12 +90,17 @@ class AuditFiles:
         Raises:
             OSError: they could not be written.
             StoreError: the folder cannot be created.
-            CorruptStoreError: the head of the log is damaged.
+            CorruptStoreError: the head of the log is damaged, or others removed entries that this object wrote.
         """
         private_folder(self.folder)
         with self._locked():
             head = self._head() or _Head()
             self._take_up(head)
+            if head.seq < self._seen:
+                raise CorruptStoreError(
+                    f"{self._seen - head.seq} entries of the audit log were removed",
+                    hint="put the folder 'audit' back, or start the process again to begin a new log",
+                )
             if head.size >= self._file_bytes:
                 head.file, head.size = head.file + 1, 0
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -115,6 +121,7 @@ class AuditFiles:
             head.size += len(content)
             self._drop_old(head)
             self._write_head(head)
+            self._seen = head.seq
 
     def verify(self, known_head: str = "") -> Verification:
         """Check every line of the log.

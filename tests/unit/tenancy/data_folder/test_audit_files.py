@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.tenancy.data_folder.audit_files import GENESIS, AuditFiles
 
 ENTRIES = [{"tenant": tenant, "operation": f"op{n}", "target": f"t{n}"} for n in range(6) for tenant in ("a", "b")]
@@ -183,3 +184,16 @@ def test_files_are_for_their_owner_alone(written):
     """They name who did what."""
     assert {oct(path.stat().st_mode & 0o777) for path in written.iterdir()} == {"0o600"}
     assert oct(written.stat().st_mode & 0o777) == "0o700"
+
+
+def test_nothing_is_appended_to_a_log_that_was_removed_meanwhile(tmp_path):
+    """What was acknowledged would be missing, and the new chain would be whole; another process may begin anew."""
+    folder = tmp_path / "audit"
+    files = AuditFiles(folder)
+    files.append(ENTRIES)
+    shutil.rmtree(folder)
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match="12 entries of the audit log were removed"):
+            files.append(ENTRIES)
+    AuditFiles(folder).append(ENTRIES[:1])
+    assert files.verify().entries == 1
