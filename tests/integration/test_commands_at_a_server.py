@@ -53,3 +53,14 @@ def test_command_on_the_folder_of_a_server_names_its_address(machine):
         assert note.stat().st_mode & 0o777 == 0o600
     assert not note.exists()
     machine.saa("list")
+
+
+def test_typed_folder_goes_before_a_server_of_the_environment(machine):
+    """`--data-dir` on the command line means that folder, even if SAA_URL names a server."""
+    machine.saa("add", "Rex is a dog in Oslo", "--uid", "rex")
+    elsewhere = {"SAA_URL": "http://127.0.0.1:9"}
+    with machine.start("get", "rex", "--data-dir", str(machine.data_dir), environment=elsewhere) as process:
+        assert process.communicate(timeout=60)[0].startswith("Rex is a dog")
+    both = ("get", "rex", "--data-dir", str(machine.data_dir), "--url", "http://127.0.0.1:9")
+    with machine.start(*both) as process:
+        assert "cannot be reached" in process.communicate(timeout=60)[1]

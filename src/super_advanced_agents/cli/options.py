@@ -14,6 +14,15 @@ def _default_data_dir() -> Path:
     return default_data_dir()
 
 
+def _server_url(context: typer.Context, url: str | None) -> str | None:
+    # A folder that was typed says more than a server that a shell's profile names. Options that were typed come first.
+    def typed(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    return None if typed("data_dir") and not typed("url") else url
+
+
 DataDir: TypeAlias = Annotated[
     Path,
     typer.Option(
@@ -27,7 +36,10 @@ DataDir: TypeAlias = Annotated[
 ServerURL: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="SAA_URL", help="Run this on a server, with the key in SAA_API_KEY, not on a data folder."
+        "--url",
+        envvar="SAA_URL",
+        callback=_server_url,
+        help="Run this on a server, with the key in SAA_API_KEY, not on a data folder.",
     ),
 ]
 ModelsDir: TypeAlias = Annotated[

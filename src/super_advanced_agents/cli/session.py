@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from super_advanced_agents.cli.output import print_note
-from super_advanced_agents.cli.waiting import in_turn
+from super_advanced_agents.cli.waiting import in_turn, wait_for_server
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -147,6 +147,7 @@ def open_remote_agent(url: str, agent: str) -> Iterator[RemoteAgent]:
     """
     from super_advanced_agents.client import RemoteAgent
 
+    wait_for_server(url)
     with RemoteAgent(url, agent, api_key=server_key()) as remote:
         yield remote
 

@@ -12,6 +12,7 @@ from typing import IO
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.at_server.settings_of import agent_item, collection_item
+from super_advanced_agents.cli.waiting import wait_for_server
 from super_advanced_agents.client import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.client.remote_tenant import RemoteTenant
 from super_advanced_agents.errors import InvalidInputError, StoreError
@@ -55,6 +56,7 @@ def export_server(
     Raises:
         StoreError: the server has no memories, or the file cannot be written.
     """
+    wait_for_server(url)
     with ExitStack() as stack:
         tenant = stack.enter_context(RemoteTenant(url, api_key=api_key))
         agents = _Agents(run_sync(tenant.aagents()), agent)

@@ -11,6 +11,7 @@ from itertools import groupby, pairwise
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.at_server.settings_of import agent_settings, collection_settings
+from super_advanced_agents.cli.waiting import wait_for_server
 from super_advanced_agents.client import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.client.remote_tenant import RemoteTenant
 from super_advanced_agents.errors import InvalidInputError, PermissionDeniedError
@@ -59,6 +60,7 @@ class ServerImporter:
 
     def run(self, inputs: Iterable[Input]) -> None:
         """Import the given `saa export` files in order, and count the progress in `summary`."""
+        wait_for_server(self._url)
         for file_input in inputs:
             with ExitStack() as stack:
                 export = open_export(file_input.path or sys.stdin.buffer)

@@ -52,7 +52,9 @@ def _configured_in(data_dir: Path, tenant: str) -> list[str]:
 
 def _names_at(url: str) -> list[str]:
     from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
+    from super_advanced_agents.cli.waiting import wait_for_server
     from super_advanced_agents.client.remote_tenant import RemoteTenant
 
+    wait_for_server(url)
     with RemoteTenant(url, api_key=server_key()) as tenant:
         return [agent.name for agent in run_sync(tenant.aagents())]

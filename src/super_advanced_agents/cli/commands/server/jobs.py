@@ -217,8 +217,10 @@ def delete(*, name: Name, data_dir: DataDir, url: ServerURL = None, as_json: AsJ
 @contextmanager
 def _open(data_dir: Path, url: str | None) -> Iterator[Jobs | RemoteJobs]:
     if url is not None:
+        from super_advanced_agents.cli.waiting import wait_for_server
         from super_advanced_agents.client.remote_jobs import RemoteJobs
 
+        wait_for_server(url)
         with RemoteJobs(url, api_key=server_key()) as remote:
             yield remote
         return
