@@ -13,6 +13,9 @@ DIM, WIDE_DIM, COUNT = 384, 1_536, 1_000
 TEXT = ("word " * 13_107)[: 64 * 1024]
 VALUES = list(range(1_000))
 UIDS = [f"{n:0256}" for n in range(COUNT)]
+UPLOAD = "UPLOAD"
+"""Stands in a path for the id that the call before was answered with."""
+
 _COLLECTION, _AGENT, _ORCHESTRATOR = "/v1/collections/c", "/v1/agents/default", "/v1/orchestrators/none"
 
 
@@ -26,6 +29,8 @@ class Call(NamedTuple):
 
     def encoded(self):
         """Return the body as bytes."""
+        if isinstance(self.body, bytes):
+            return self.body
         return None if self.body is None else json.dumps(self.body, separators=(",", ":")).encode()
 
 
@@ -175,6 +180,10 @@ def largest_calls():
         "watchJob": (),
         "cancelJob": (),
         "retryJob": (),
+        "createUpload": (Call("POST", "/v1/uploads", {"name": "n" * 256}),),
+        "addPart": (Call("POST", f"/v1/uploads/{UPLOAD}?offset=0", bytes(8 * 1024 * 1024)),),
+        "listUploads": (Call("GET", "/v1/uploads"),),
+        "deleteUpload": (),
         "listSchedules": (Call("GET", "/v1/schedules"),),
         "putSchedule": (
             Call(
