@@ -105,15 +105,15 @@ def test_upload_comes_in_parts_for_one_job(jobs, client, tmp_path):
         jobs.submit("import_files", {"upload": other.id})
 
 
-def test_command_uploads_a_file_for_its_job(shared_machine, server_info, tmp_path):
-    """The job imports it under its name."""
-    file = tmp_path / "birds.md"
-    file.write_text("The blackbird sings at dawn.")
-    arguments = ["import_files", "--upload", file, "--watch", "--url", server_info["url"]]
-    process = shared_machine.start(
-        "jobs", "submit", *arguments, "--json", environment={"SAA_API_KEY": server_info["key"]}
-    )
-    assert json.loads(process.communicate(timeout=120)[0])["result"]["stored"] == 1
+def test_command_uploads_a_file_or_folder_for_its_job(shared_machine, server_info, tmp_path):
+    """What was known before is known in the folder; what is hidden is left out."""
+    (tmp_path / "birds.md").write_text("The blackbird sings at dawn.")
+    (tmp_path / ".hidden.md").write_text("Nobody sees this.")
+    for upload, stored in ((tmp_path / "birds.md", 1), (tmp_path, 0)):
+        arguments = ["import_files", "--upload", upload, "--watch", "--url", server_info["url"], "--json"]
+        process = shared_machine.start("jobs", "submit", *arguments, environment={"SAA_API_KEY": server_info["key"]})
+        result = json.loads(process.communicate(timeout=120)[0])["result"]
+        assert (result["stored"], result["stored"] + result["known"]) == (stored, 1)
 
 
 def test_events_follow_a_job_to_its_end(client):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from zipfile import ZIP_DEFLATED, ZipFile
 from zoneinfo import ZoneInfo
 
 import typer
@@ -60,7 +62,7 @@ def submit(
     arguments: Arguments = None,
     queue: Annotated[str | None, typer.Option("--queue", help="The queue; that of the kind if not given.")] = None,
     upload: Annotated[
-        Path | None, typer.Option("--upload", help="A file for the job, such as a zip file to import.", dir_okay=False)
+        Path | None, typer.Option("--upload", help="A file or folder for the job, such as one to import.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it has ended.")] = False,
     data_dir: DataDir,
@@ -71,7 +73,8 @@ def submit(
     with _open(data_dir, url) as opened:
         parsed = _parsed(arguments)
         if upload is not None:
-            parsed["upload"] = _upload(opened, upload)
+            with _packed(upload) as file:
+                parsed["upload"] = _upload(opened, file)
         info = opened.submit(kind, parsed, queue=queue)
         if watch:
             _follow(opened, info.id, as_json=as_json)
@@ -246,6 +249,23 @@ def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:
         except ValueError:  # a text
             found[name] = value
     return found
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[Path]:
+    # An upload is one file, so a folder becomes a zip file of its name, without what is hidden or a link.
+    if not path.is_dir():
+        yield path
+        return
+    root = path.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder, f"{root.name or 'files'}.zip")
+        with ZipFile(packed, "w", ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for each in sorted(root.rglob("*")):
+                inner = each.relative_to(root)
+                if each.is_file() and not each.is_symlink() and not any(part.startswith(".") for part in inner.parts):
+                    archive.write(each, inner.as_posix())
+        yield packed
 
 
 def _upload(opened: Jobs | RemoteJobs, file: Path) -> str:
