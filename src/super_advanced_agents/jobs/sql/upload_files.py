@@ -11,7 +11,7 @@ from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error
 from super_advanced_agents.errors import CorruptStoreError, StoreFullError
 
 _KEPT_FREE_BYTES = 16 * 1024 * 1024
-"""The room on the disk that uploads leave to databases, without which they could not even be deleted."""
+"""The bytes of the disk that uploads leave to databases, to which a deletion is a write too."""
 
 
 class UploadFiles:
