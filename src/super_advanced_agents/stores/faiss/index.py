@@ -109,6 +109,8 @@ class Index:
             for built in blocks:
                 _fill_block(built, rows[:first_newer], vectors[:first_newer])
             self._tail.append(rows[first_newer:], vectors[first_newer:])
+        for built in blocks:
+            built.decode_vectors(array_of(bitmap(built.rows) - live))
         self._sealed = [built.segment() for built in sealed]
         self.session_neighbours.clear()  # an earlier load may have failed half-way
         for seq, scope, session in self._rows.session_rows():
@@ -382,6 +384,10 @@ class Index:
 def _fill_block(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:
+        return
+    first = int(np.searchsorted(built.rows, rows[0]))
+    if np.array_equal(built.rows[first : first + len(rows)], rows):  # as most are: copied once
+        built.block.vectors[first : first + len(rows)] = vectors
         return
     positions = np.minimum(np.searchsorted(built.rows, rows), len(built.rows) - 1)
     inside = built.rows[positions] == rows

@@ -105,6 +105,12 @@ class BuiltSegment:
     lossy: bool = False
     rough: bool = False
 
+    def decode_vectors(self, rows: RowNumbers) -> None:
+        """Set the vectors of these rows, some of the segment's, to those that its index has as 8-bit codes."""
+        if len(rows) and self.block is not None and self.index is not None:
+            positions = np.searchsorted(self.rows, rows)
+            self.block.vectors[positions] = self.index.storage.reconstruct_batch(positions)
+
     def segment(self) -> Segment:
         """Return the rows and their FAISS index as the segment that searches use.
 
@@ -186,17 +192,12 @@ class Builder:
     def restore(self, rows: RowNumbers, index: faiss.Index | None) -> BuiltSegment:
         """Rebuild a segment from row numbers and a FAISS index that were read from files.
 
-        If it keeps float32 vectors in a block, they are decoded from the index's 8-bit codes until the caller sets
-        those of the table; of rows that have been deleted the decoded ones stay.
+        If it keeps float32 vectors in a block, the caller sets them to those of the table, and decodes those of rows
+        that have been deleted.
         """
         if not self.keeps_vectors:
             return BuiltSegment(rows, index, lossy=self._storage != "fp32")
-        block = self._memory.allocate(len(rows))
-        if index is not None:
-            for start in range(0, len(rows), _PAGE_ROWS):
-                n = min(_PAGE_ROWS, len(rows) - start)
-                block.vectors[start : start + n] = index.storage.reconstruct_n(start, n)
-        return BuiltSegment(rows, index, block)
+        return BuiltSegment(rows, index, self._memory.allocate(len(rows)))
 
     # -- graphs ---------------------------------------------------------------------------------------------------
 

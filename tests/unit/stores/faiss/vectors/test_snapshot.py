@@ -51,6 +51,19 @@ def test_reopened_store_loads_its_graphs_from_the_snapshot(opened: Opened, tmp_p
     assert {path: path.stat().st_mtime_ns for path in _files(tmp_path / "store", "segment-*")} == before
 
 
+def test_reopened_graph_has_the_vectors_of_deleted_rows_too(opened: Opened, tmp_path: Path) -> None:
+    """A search passes through them, and a merged graph is built over them: they come from the graph's 8-bit codes."""
+    _filled(opened, tmp_path / "store")
+    store = opened(**GRAPHS)
+    store.count()
+    index = store._index
+    for segment in index.sealed:
+        norms = np.linalg.norm(segment.vectors_at(None), axis=1)
+        np.testing.assert_allclose(norms, 1, atol=0.02)
+    rows = np.concatenate([segment.rows for segment in index.sealed])
+    assert set(rows.tolist()) - set(index.view.live)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "empty", "a folder"])
 @pytest.mark.parametrize("pattern", ["segment-*.faiss", "segment-*.npy", "manifest-*.json", "*"])
 def test_graphs_are_rebuilt_when_snapshot_files_are_damaged(
