@@ -106,7 +106,7 @@ class BuiltSegment:
     rough: bool = False
 
     def decode_vectors(self, rows: RowNumbers) -> None:
-        """Set the vectors of these rows, some of the segment's, to those that its index has as 8-bit codes."""
+        """Set the vectors of some rows to those that the index has as 8-bit codes."""
         if len(rows) and self.block is not None and self.index is not None:
             positions = np.searchsorted(self.rows, rows)
             self.block.vectors[positions] = self.index.storage.reconstruct_batch(positions)
