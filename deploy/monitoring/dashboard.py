@@ -23,6 +23,8 @@ def rate(metric: str, by: str) -> str:
 
 
 HITS = rate("saa_embedding_cache_hits_total", "instance")
+PROBED = "saa_recall_probe_neighbours_total"
+RECALL = f'sum(increase({PROBED}{{outcome="found"}}[1d])) / sum(increase({PROBED}[1d]))'
 PANELS: list[tuple[str, list[tuple[str, str, str, str]]]] = [
     (
         "Requests",
@@ -65,6 +67,22 @@ PANELS: list[tuple[str, list[tuple[str, str, str, str]]]] = [
             ("Bytes", "bytes", f"saa_store_bytes{{{SELECTOR}}}", "{{instance}}"),
             ("Commit, p99", "s", quantile("saa_store_commit_seconds", "instance"), "{{instance}}"),
             ("Changes", "ops", rate("saa_store_changes_total", "change"), "{{change}}"),
+        ],
+    ),
+    (
+        "Jobs",
+        [
+            ("Jobs by state", "short", f"max by (state) (saa_jobs{{{SELECTOR}}})", "{{state}}"),
+            ("Attempts", "ops", rate("saa_job_seconds_count", "kind, outcome"), "{{kind}} {{outcome}}"),
+            ("Time of an attempt, p99", "s", quantile("saa_job_seconds", "kind"), "{{kind}}"),
+            ("Recall of probes", "percentunit", RECALL, "recall"),
+            ("Expired records deleted", "ops", rate("saa_store_records_expired_total", "instance"), "{{instance}}"),
+            (
+                "Entries of the audit log lost",
+                "ops",
+                rate("saa_audit_entries_dropped_total", "instance"),
+                "{{instance}}",
+            ),
         ],
     ),
     (

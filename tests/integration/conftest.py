@@ -55,12 +55,18 @@ class Machine:
         return errors
 
     @contextmanager
-    def server(self, environment=None, **options):
+    def logged_server(self, log, environment=None):
+        """Run a server whose log, from DEBUG on, is appended to a file."""
+        with log.open("a") as stderr, self.server({"SAA_LOG_LEVEL": "DEBUG", **(environment or {})}, stderr) as client:
+            yield client
+
+    @contextmanager
+    def server(self, environment=None, stderr=subprocess.DEVNULL, **options):
         """Run a server on a free port and yield a client of it that sends the admin key.
 
         The server is ended with SIGTERM and must exit with 0, unless the test has ended it.
         """
-        process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=subprocess.DEVNULL)
+        process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=stderr)
         try:
             startup_info = json.loads(process.stdout.readline())
             self.key = startup_info.get("admin_key", self.key)

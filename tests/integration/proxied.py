@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tests.certificate import write_self_signed_certificate
 
+ADDRESS = "127.0.0.3"
+"""The address from which the proxies call the server, so that it can tell them from callers of this machine."""
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "proxies"
 
 
@@ -53,7 +56,7 @@ def nginx(folder, rest, grpc):
     )
     (folder / "nginx.conf").write_text(
         f"pid {folder}/pid;\nerror_log {folder}/error.log;\nworker_processes 1;\ndaemon off;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
+        f"events {{}}\nhttp {{\naccess_log off;\nproxy_bind {ADDRESS};\ngrpc_bind {ADDRESS};\n{temporary}{site}}}\n"
     )
     with _running([_program("nginx"), "-e", f"{folder}/error.log", "-p", folder, "-c", folder / "nginx.conf"], port):
         yield Proxy(port, port, folder / "crt")
@@ -70,6 +73,7 @@ def haproxy(folder, *servers):
     for name in ("one", "two", "three")[len(pairs) :]:
         text = re.sub(rf" +server {name} .*\n", "", text)
     changes = {
+        "defaults\n": f"defaults\n    source {ADDRESS}\n",
         "bind :443": f"bind 127.0.0.1:{port}",
         "bind :50443": f"bind 127.0.0.1:{grpc_port}",
         "/etc/haproxy/memory.example.org.pem": str(folder / "pem"),

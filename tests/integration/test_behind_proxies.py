@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 import time
 
+import grpc
 import httpx2
 import pytest
-from tests.integration.proxied import haproxy, is_installed, nginx
+from tests.integration.proxied import ADDRESS, haproxy, is_installed, nginx
 
 from super_advanced_agents import RemoteAgent
+from super_advanced_agents.protocol import methods
 
 PROXIES = {"nginx": nginx, "haproxy": haproxy}
 ORIGIN = "https://app.example.org"
@@ -22,7 +24,7 @@ def proxy(request, new_machine, tmp_path_factory):
         pytest.skip(f"{request.param} is not installed")
     machine = new_machine(tmp_path_factory.mktemp("proxied") / "data")
     environment = {
-        "SAA_TRUSTED_PROXIES": "127.0.0.1",
+        "SAA_TRUSTED_PROXIES": ADDRESS,
         "SAA_ROOT_PATH": "/saa",
         "SAA_ALLOWED_HOSTS": "memory.example.org",
         "SAA_ALLOWED_ORIGINS": ORIGIN,
@@ -30,9 +32,9 @@ def proxy(request, new_machine, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with machine.server(environment) as client:
         rest = client.startup_info["url"].removeprefix("http://")
-        grpc = client.startup_info["grpc"].removeprefix("grpc://")
-        with PROXIES[request.param](folder, rest, grpc) as running:
-            running.key = machine.key
+        address = client.startup_info["grpc"].removeprefix("grpc://")
+        with PROXIES[request.param](folder, rest, address) as running:
+            running.key, running.server = machine.key, client
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.05)
             yield running
@@ -75,6 +77,29 @@ def test_grpc_serves_an_agent_through_a_proxy(proxy, caller):
     with RemoteAgent(proxy.grpc_url, "g", api_key=proxy.key, ca_file=proxy.ca_file) as agent:
         agent.add_text_memory("The kiln is in hall 7.")
         assert agent.search_text("kiln")[0].text == "The kiln is in hall 7."
+
+
+def test_caller_who_lies_about_an_address_is_named_by_the_proxy(proxy, caller):
+    """Over REST and gRPC its claim changes nothing, and who calls beside the proxy is not believed either."""
+    lie = "203.0.113.9"
+    for client, name in ((caller, "lie-rest"), (proxy.server, "lie-direct")):
+        headers = {"X-Forwarded-For": lie, "X-Request-Id": name}
+        client.post("/v1/agents/l/memories", json={"text": "x"}, headers=headers).raise_for_status()
+    credentials = grpc.ssl_channel_credentials(proxy.ca_file.read_bytes())
+    with grpc.secure_channel(proxy.grpc_url.removeprefix("grpcs://"), credentials) as channel:
+        method = methods.FORGET
+        call = channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.reply.FromString,
+        )
+        metadata = [("x-api-key", proxy.key), ("x-request-id", "lie-grpc"), ("x-forwarded-for", lie)]
+        call(method.request(agent="l", uids=["none"], by_uids=True), metadata=metadata, timeout=60)
+    told = {}
+    while len(told) < 3:  # a thread writes the entries
+        entries = caller.get("/v1/audit?limit=20").raise_for_status().json()["entries"]
+        told = {entry["request_id"]: entry["from"] for entry in entries if entry["request_id"].startswith("lie-")}
+    assert told == dict.fromkeys(("lie-rest", "lie-direct", "lie-grpc"), "127.0.0.1")
 
 
 def test_allowed_origin_is_answered_with_its_headers_and_another_is_refused(caller):

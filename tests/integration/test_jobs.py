@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 
 import httpx2
 import pytest
@@ -169,15 +171,23 @@ def test_commands_work_on_the_folder_and_a_worker_runs_what_they_submit(machine)
     submitted = machine.json("jobs", "submit", "check_integrity")
     assert machine.json("jobs", "list")["jobs"][0]["note"] == "waits for a worker"
     machine.json("jobs", "schedules", "set", "daily", "0 7 * * *", "backup", "keep=3")
-    process = machine.start("worker", "--health-port", 0, "--json", environment={"SAA_DRAIN_S": "5"})
+    environment = {"SAA_DRAIN_S": "5", "SAA_METRICS_PORT": "0", "SAA_METRICS_TENANTS": "default"}
+    process = machine.start("worker", "--health-port", 0, "--json", environment=environment)
     try:
-        assert json.loads(process.stdout.readline())["health_port"] > 0
+        started = json.loads(process.stdout.readline())
+        assert httpx2.get(f"http://127.0.0.1:{started['health_port']}/healthz").json()["running"] in {0, 1}
+        process.send_signal(signal.SIGUSR1)  # one level more of the log, and no end
+        attempt = 'saa_job_seconds_count{kind="check_integrity",outcome="succeeded"} 1.0'
+        while attempt not in (metrics := httpx2.get(started["metrics"]).raise_for_status().text):
+            time.sleep(0.1)
+        assert "saa_ready 1.0" in metrics
+        assert httpx2.get(started["metrics"].replace("/metrics", "/v1/jobs")).status_code == 404
         process.terminate()
         assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()
     machine.json("jobs", "cancel", submitted["id"])
-    assert machine.json("jobs", "list")["jobs"][0]["state"] in {"succeeded", "cancelled"}
+    assert machine.json("jobs", "list")["jobs"][0]["state"] == "succeeded"
     assert machine.json("jobs", "schedules", "list")["schedules"][0]["arguments"] == {"keep": 3}
     assert "NAME=VALUE" in machine.start_and_fail("jobs", "submit", "backup", "keep")

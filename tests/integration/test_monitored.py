@@ -11,8 +11,8 @@ import yaml
 from super_advanced_agents.server.auth.key_store import new_key
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
-OTHERS = {"up"}
-"""What Prometheus itself records."""
+OTHERS = {"up", "saa_certificate_expires_timestamp_seconds"}
+"""What Prometheus itself records, and what is there with TLS only."""
 
 
 def _expressions():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from contextlib import contextmanager
 
 import grpc
@@ -76,6 +77,10 @@ def test_metrics_count_requests_of_both_protocols_and_name_no_data(machine, tmp_
                 response_deserializer=count.reply.FromString,
             )
             call(count.request(agent="guide"), metadata=[("x-api-key", machine.key)])
+        probe = {"kind": "probe_recall", "arguments": {"agent": "guide"}}
+        job = server.rest.post("/v1/jobs", json=probe).raise_for_status().json()["id"]
+        while not server.rest.get(f"/v1/jobs/{job}").json()["result"]:
+            time.sleep(0.05)
         found = server.metrics()
         text = httpx2.get(server.startup_info["metrics"]).text
 
@@ -87,9 +92,13 @@ def test_metrics_count_requests_of_both_protocols_and_name_no_data(machine, tmp_
     assert requests("search", "rest", "invalid") == 1
     assert requests("countMemories", "grpc", "ok") == 1
     assert found["saa_store_records"] == 1
-    assert found['saa_batch_items_sum{queue="store searcher"}'] == 1
+    assert found['saa_batch_items_sum{queue="store searcher"}'] == 2, "the search and that of the probe"
     assert found["saa_store_commit_seconds_count"] >= 1
     assert found['saa_store_changes_total{change="added"}'] == 1
+    assert found['saa_recall_probe_neighbours_total{outcome="found"}'] == 1
+    assert found['saa_recall_probe_neighbours_total{outcome="missed"}'] == 0
+    assert found['saa_job_seconds_count{kind="probe_recall",outcome="succeeded"}'] == 1
+    assert found['saa_jobs{state="succeeded"}'] == 1
     for secret in ("walrus", "guide", machine.key.split("_")[2], 'tenant="'):
         assert secret not in text
 

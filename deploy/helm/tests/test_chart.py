@@ -14,7 +14,7 @@ CHART = ROOT / "deploy" / "helm" / "super-advanced-agents"
 HELM = os.environ.get("HELM", str(ROOT / ".venv-helm" / "helm"))
 PROFILES = sorted((CHART / "profiles").glob("*.yaml"))
 KEY = "saa_" + "a" * 12 + "_" + "x" * 43
-CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, of which Kubernetes has no schema."""
 
 pytestmark = pytest.mark.skipif(not Path(HELM).exists(), reason="`make chart-check` fetches helm")
@@ -152,6 +152,7 @@ def test_selectors_pick_pods_of_their_own_component(objects):
         (f"auth.adminKey={KEY},autoscaling.enabled=true", "an embedded store has one owner"),
         (f"auth.adminKey={KEY},worker.replicas=1", "a worker needs a store"),
         (f"auth.adminKey={KEY},store.kind=external", "there is no URL"),
+        (f"auth.adminKey={KEY},store.kind=external,external.storeUrl=milvus://m:19530", "set external.stateUrl"),
         (f"auth.adminKey={KEY},metrics.enabled=true", "metrics beyond loopback need a key"),
         (f"auth.adminKey={KEY},metrics.serviceMonitor.enabled=true", "set metrics.enabled=true"),
         (f"auth.adminKey={KEY},ingress.rest.enabled=true", "ingress.rest has no host"),
@@ -168,6 +169,26 @@ def test_broken_values_are_refused_with_the_reason(values, sentence):
     done = helm("template", "release", CHART, *(["--set", values] if values else []))
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def test_file_of_values_that_cannot_be_parsed_is_named(tmp_path):
+    """Helm itself says where."""
+    (tmp_path / "broken.yaml").write_text("server: {replicas: 1\nauth:\n")
+    done = helm("template", "release", CHART, "--values", tmp_path / "broken.yaml")
+    assert done.returncode != 0
+    assert "broken.yaml" in done.stderr
+
+
+def test_workers_are_scraped_where_servers_are():
+    """A job that always fails would otherwise be seen by nobody."""
+    rendered = render("--values", CHART / "profiles" / "cluster.yaml")
+    [monitor] = [each["spec"] for each in rendered if each["kind"] == "PodMonitor"]
+    [worker] = [
+        each for each in rendered if each["metadata"]["name"] == "release-saa-worker" and "template" in each["spec"]
+    ]
+    assert monitor["selector"]["matchLabels"] == worker["spec"]["template"]["metadata"]["labels"]
+    ports = [port["name"] for port in worker["spec"]["template"]["spec"]["containers"][0]["ports"]]
+    assert [endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]] == ports
 
 
 def test_rules_of_the_chart_are_those_of_the_monitoring_folder():

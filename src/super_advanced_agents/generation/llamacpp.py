@@ -29,10 +29,11 @@ from super_advanced_agents.generation.base import Emit, GenerationEngine, Genera
 from super_advanced_agents.generation.control_tokens import KNOWN, beginnings, break_up
 from super_advanced_agents.generation.gguf import read_header
 from super_advanced_agents.models import MODELS, ensure, model_spec
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import counter, get_logger
 from super_advanced_agents.types import ChatMessage
 
 _log = get_logger("generation")
+_PROMPT_TOKENS = counter("prompt_tokens")
 
 _BYTES_PER_TOKEN = 64
 """Bytes per token of context that a prompt may have at most; real text has far fewer."""
@@ -281,6 +282,7 @@ class _EventReader:
     def usage(self) -> Usage:
         # When the caller ended the text, llama.cpp sends no total, and the number of pieces is returned instead.
         new_tokens = self._pieces if self._new_tokens is None else self._new_tokens
+        _PROMPT_TOKENS.add(self._prompt_tokens)
         return Usage(prompt_tokens=self._prompt_tokens, new_tokens=new_tokens, cut=self._cut)
 
     def on_event(self, event: bytes) -> bool:

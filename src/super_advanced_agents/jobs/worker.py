@@ -31,7 +31,7 @@ from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import get_logger, histogram, tracing
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobState, UploadInfo
@@ -40,6 +40,8 @@ _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_HANDED_BACK = "handed_back"
+_ENDS = {JobState.QUEUED: "retried"}
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 """Errors that the next attempt would only repeat."""
 
@@ -108,6 +110,8 @@ class Worker:
         self._scheduler = Scheduler(backend, kinds, options.limits)
         self._beat_at = self._sweep_at = float("-inf")
         self._healthy_at = time.monotonic()
+        for kind in kinds:  # shown from the start, so that the first failure is an increase
+            histogram("job_seconds", kind=kind, outcome=str(JobState.FAILED))
 
     @property
     def running(self) -> int:
@@ -209,6 +213,7 @@ class Worker:
             await self._backend.aleave(self._id)
 
     async def _run(self, job: ClaimedJob) -> None:
+        began, span, ended = time.perf_counter(), tracing.begin_span(f"job {job.kind}"), _HANDED_BACK
         try:
             try:
                 outcome = await self._outcome(job)
@@ -218,8 +223,12 @@ class Worker:
                 outcome = Outcome(state=JobState.CANCELLED)
             except _LostError:
                 return
+            ended = _ENDS.get(outcome.state, outcome.state.value)
             await self._report(job, outcome)
         finally:
+            histogram("job_seconds", kind=job.kind, outcome=ended).observe(time.perf_counter() - began)
+            if span is not None:
+                span.end(failed=ended == JobState.FAILED)
             self._running.pop((job.id, job.claim), None)
             self._cancelled.discard((job.id, job.claim))
 

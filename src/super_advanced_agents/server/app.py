@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
@@ -40,9 +41,11 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.mcp.http import MCPEndpoint
+from super_advanced_agents.server.observing.expiries import ExpiryReceipts
 from super_advanced_agents.server.observing.loop_lag import measure_loop_lag
 from super_advanced_agents.server.observing.metrics import Metrics
 from super_advanced_agents.server.observing.requests import RequestObserver
+from super_advanced_agents.server.observing.server_samples import server_samples
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.storage_watch import StorageWatch
@@ -88,10 +91,13 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 search_s=settings.search_s,
                 refresh=services.arefresh,
             )
-            app.state.metrics = Metrics(services)
+            app.state.metrics = Metrics(runtime, services.jobs, lambda: server_samples(services))
+            assert services.audit is not None
+            receipts = ExpiryReceipts(services.audit)
             tasks = [
                 asyncio.create_task(runtime.akeep_loading(), name="load models"),
                 asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
+                asyncio.create_task(receipts.arun(), name="record expiries"),
             ]
             try:
                 await in_thread(lambda: _build_routes(app), name="build routes")
@@ -101,6 +107,8 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
+                    await receipts.atell()
                 await in_thread(services.conversions.close, name="close conversions")
 
     app = FastAPI(
@@ -138,7 +146,12 @@ async def _open_services(
         await stack.enter_async_context(limiter.shared)
     jobs = await stack.enter_async_context(opened_jobs(settings, runtime=runtime))
     audit = await stack.enter_async_context(
-        AuditLog(settings.data_dir, mode=settings.audit, fails_closed=settings.audit_fails_closed)
+        AuditLog(
+            settings.data_dir,
+            mode=settings.audit,
+            lines=settings.audit_lines,
+            fails_closed=settings.audit_fails_closed,
+        )
     )
     checks = [runtime.check_files, idempotency.check_files, jobs.check_files]
     storage = await stack.enter_async_context(StorageWatch(checks))

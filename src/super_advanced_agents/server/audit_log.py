@@ -38,14 +38,18 @@ class AuditLog(Resource):
     Args:
         data_dir: the data folder.
         mode: `"changes"` for writes, deletions, exports and administration, `"all"` for reads too, `"off"` for none.
+        lines: write each entry as a line of the log too.
         fails_closed: refuse audited requests while the log cannot be written, and answer each one only when its entry
             is durable. Otherwise an entry that cannot be written is dropped and counted.
     """
 
-    def __init__(self, data_dir: Path, *, mode: AuditMode = "changes", fails_closed: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, *, mode: AuditMode = "changes", lines: bool = False, fails_closed: bool = False
+    ) -> None:
         super().__init__()
         self.files = AuditFiles(data_dir / AUDIT_FOLDER)
         self._mode = mode
+        self._lines = lines
         self._fails_closed = fails_closed
         self._failed_at = -_RETRY_S
         self._quiet_until = 0.0
@@ -88,6 +92,16 @@ class AuditLog(Resource):
             if self._fails_closed:
                 raise _unavailable() from exc
 
+    async def arecord_expiry(self, items: int) -> None:
+        """Queue the receipt of deleted records whose lifetimes had ended, of all tenants.
+
+        Args:
+            items: the number of records.
+        """
+        if self._mode != "off":
+            nobody = dict.fromkeys(("tenant", "key_id", "from", "protocol"), "")
+            await self.arecord({**nobody, "operation": "expire", "target": "", "outcome": "ok", "items": items})
+
     def apage(self, tenant: str, *, before: str | None, limit: int) -> Future[list[dict[str, JSONValue]]]:
         """Return the newest entries of one tenant, newest first, from the latest files.
 
@@ -107,6 +121,9 @@ class AuditLog(Resource):
         return self._readers.submit(page)
 
     def _write(self, entries: list[Entry]) -> list[BaseException | None]:
+        if self._lines:  # first, so that a full disk loses no entry
+            for entry in entries:
+                _log.info("audit.entry", extra=dict(entry))
         try:
             self.files.append(entries)
         except (OSError, SuperAdvancedAgentsError) as exc:

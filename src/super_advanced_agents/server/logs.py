@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
+import signal
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, TextIO
 
 import orjson
@@ -19,6 +24,7 @@ LogFormat = Literal["console", "json"]
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _ROOT = "super_advanced_agents"
 _LEVELS = ("ERROR", "WARNING", "INFO", "DEBUG")
+_LEVEL_SIGNALS = {signal.SIGUSR1: True, signal.SIGUSR2: False}
 _MAX_WAITING = 10_000
 _PAUSE_S = 0.1
 """The longest time for which a line of a request waits; others are written at once."""
@@ -65,6 +71,19 @@ def change_level(*, more: bool) -> str:
     logger.setLevel(level)
     _log.log(logger.level, "server.log_level", extra={"level": level})
     return level
+
+
+@contextmanager
+def level_signals() -> Iterator[None]:
+    """Enter a context in which SIGUSR1 makes the log one level longer, and SIGUSR2 shorter."""
+    loop = asyncio.get_running_loop()
+    for number, more in _LEVEL_SIGNALS.items():
+        loop.add_signal_handler(number, partial(change_level, more=more))
+    try:
+        yield
+    finally:
+        for number in _LEVEL_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 class LogWriter(logging.Handler):

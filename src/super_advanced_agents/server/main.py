@@ -8,29 +8,27 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import uvloop
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key, aput_given_keys
+from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aensure_admin_key, aput_given_keys
+from super_advanced_agents.server.certificates import check_certificate
 from super_advanced_agents.server.descriptors import fitted, raised_limit
 from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.listener.server import RestServer
-from super_advanced_agents.server.logs import change_level
+from super_advanced_agents.server.logs import level_signals
 from super_advanced_agents.server.observing.exporter import metrics_server
 from super_advanced_agents.server.observing.traces import exported_traces
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import address_of, bind_listener
 from super_advanced_agents.tenancy.data_folder.server_address import noted_address
 from super_advanced_agents.tenancy.orchestrators import Connect
-from super_advanced_agents.tenancy.settings import Settings, checked_certificate
+from super_advanced_agents.tenancy.settings import Settings
 
 _GC_THRESHOLDS = 700, 10, 10
 """Python's own: with fewer and longer collections, requests would wait longer for each."""
-_LOG_SIGNALS = {signal.SIGUSR1: True, signal.SIGUSR2: False}
-"""The signals that change the level of the log: SIGUSR1 to more records, SIGUSR2 to fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +69,9 @@ async def aserve(
         SuperAdvancedAgentsError: the store cannot be opened.
     """
     settings = fitted(settings, raised_limit())
-    await in_thread(lambda: checked_certificate(settings), name="read certificate")
+    await in_thread(lambda: check_certificate(settings), name="read certificate")
     await aput_given_keys(settings)
-    await acheck_bind_address(settings)
+    await acheck_addresses(settings, settings.host, *([] if settings.metrics_port is None else [settings.metrics_host]))
     listener = bind_listener(settings.host, settings.port, "--port", shared=settings.reuse_port)
     with contextlib.closing(listener):
         if settings.chosen_grpc_port is not None:  # tried here first: gRPC's own error does not say why it failed
@@ -138,12 +136,11 @@ def _stop_signals() -> Iterator[StopSignals]:
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
         loop.add_signal_handler(number, signals.receive, number)
-    for number, more in _LOG_SIGNALS.items():
-        loop.add_signal_handler(number, partial(change_level, more=more))
     try:
-        yield signals
+        with level_signals():
+            yield signals
     finally:
-        for number in (*numbers, *_LOG_SIGNALS):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -174,7 +174,10 @@ def _read(file: Path, kind: str, tables: Mapping[str, Any], model: type[T]) -> d
         try:
             parsed[tenant, name] = model.model_validate(settings)
         except ValidationError as exc:
-            raise ConfigurationError(f"{where} {'; '.join(_describe_errors(exc.errors(include_url=False)))}") from exc
+            raise ConfigurationError(
+                f"{where} {'; '.join(_describe_errors(exc.errors(include_url=False)))}",
+                hint="docs/configuration-file.md has every key and its values",
+            ) from exc
     return parsed
 
 

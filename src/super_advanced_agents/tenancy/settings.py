@@ -143,6 +143,7 @@ class Settings(BaseSettings):
         access_log: write a line for each request, without what it says.
         slow_request_s: the seconds, without those of the language model, from which on a request is logged as slow.
         audit: whose requests the audit log in `data_dir/audit` names: `"changes"` (with exports), `"all"` or `"off"`.
+        audit_lines: write each entry of the audit log as a log line too, for processes whose data folder does not last.
         audit_fails_closed: refuse what the audit log would have to show while it cannot be written.
         traces_endpoint: the URL that takes traces by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces` (with
             the extra `traces`); None for no traces.
@@ -240,6 +241,7 @@ class Settings(BaseSettings):
     access_log: bool = True
     slow_request_s: float = Field(default=2.0, gt=0, le=3600)
     audit: Literal["off", "changes", "all"] = "changes"
+    audit_lines: bool = False
     audit_fails_closed: bool = False
     traces_endpoint: SecretStr | None = None
     traces_sampled: float = Field(default=1.0, ge=0, le=1)

@@ -46,6 +46,9 @@ app.kubernetes.io/component: {{ .component }}
 {{- if and (not $embedded) (not (or .Values.external.existingSecret .Values.external.storeUrl)) }}
 {{- fail "store.kind is external, and there is no URL: put it into a Secret as `store`, and name that in external.existingSecret" }}
 {{- end }}
+{{- if and (not $embedded) (hasPrefix "milvus" .Values.external.storeUrl) (not .Values.external.stateUrl) }}
+{{- fail "Milvus keeps memories only: set external.stateUrl to a PostgreSQL database for keys, agents and jobs" }}
+{{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
 {{- fail "metrics.serviceMonitor needs the port of metrics: set metrics.enabled=true" }}
 {{- end }}
@@ -86,7 +89,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if eq .Values.store.kind "external" }}
 - {name: SAA_STORE_FILE, value: /run/secrets/saa-external/store}
-- {name: SAA_JOBS_FILE, value: /run/secrets/saa-external/store}
+{{- if or .Values.external.stateKey .Values.external.stateUrl }}
+- {name: SAA_STATE_FILE, value: /run/secrets/saa-external/{{ .Values.external.stateKey | default "state" }}}
+{{- end }}
 {{- if or .Values.external.existingSecret .Values.external.sharedLimitsUrl }}
 - name: SAA_SHARED_LIMITS
   valueFrom: {secretKeyRef: {name: {{ include "saa.externalSecret" . }}, key: shared_limits, optional: true}}

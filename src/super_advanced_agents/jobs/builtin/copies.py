@@ -16,12 +16,15 @@ from super_advanced_agents.jobs.builtin.upkeep import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.stores.local.maintenance import read_backup
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.data_folder.exporting import export_data_folder
+from super_advanced_agents.tenancy.data_folder.recording import record_entry
 from super_advanced_agents.tenancy.data_folder.saving import back_up_data_folder
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JSONValue
 
+_log = get_logger("jobs")
 _NAME = re.compile(r"backup-[A-Za-z0-9_-]{1,64}")
 
 
@@ -43,6 +46,7 @@ async def backup(context: JobContext, keep: int = 7) -> dict[str, JSONValue]:
     folder = settings.backups_dir or settings.data_dir / "backups"
     target = folder / f"backup-{context.job_id}"
     made = await context.step("copy", _back_up, context, settings.data_dir, target)
+    await _record(context, "backup", tenant="", items=made["records"], path=target)
     deleted = await in_thread(lambda: _delete_oldest(folder, keep), name="delete backups")
     return {**made, "name": target.name, "deleted": deleted}
 
@@ -114,7 +118,23 @@ async def export(
 
     async with context.reporting("writes records") as report:
         records = await in_thread(partial(write, report), name="export")
+    await _record(context, "export", tenant=context.tenant, items=records, path=target)
     return {"records": records, "name": f"exports/{target.name}"}
+
+
+async def _record(context: JobContext, operation: str, *, tenant: str, items: JSONValue, path: Path) -> None:
+    # So that whoever erases something later learns of the copy, wherever it is.
+    settings, key_id = context.runtime.settings, f"job:{context.job_id}"
+    count = items if isinstance(items, int) else None
+    entry = partial(
+        record_entry, settings, operation, key_id=key_id, protocol="job", tenant=tenant, items=count, path=path
+    )
+    try:
+        await in_thread(entry, name="record copy")
+    except (OSError, StoreError) as exc:
+        if settings.audit_fails_closed:
+            raise
+        _log.error("jobs.copy_not_recorded", extra={"operation": operation, "reason": str(exc)})
 
 
 def _report_records(report: object, done: int) -> None:

@@ -18,6 +18,7 @@ from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.models import MODELS
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.local.maintenance import LocalStore
+from super_advanced_agents.telemetry import counter
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
 from super_advanced_agents.types import JSONValue, Matrix, Vector
@@ -27,6 +28,8 @@ BULK = "bulk"
 
 _PAGE = 1_000
 _MAX_SAMPLE = 1_000
+_FOUND = counter("recall_probe_neighbours", outcome="found")
+_MISSED = counter("recall_probe_neighbours", outcome="missed")
 
 
 @job(queue=BULK, timeout_s=7 * 86_400.0, key="*", operator=True)
@@ -142,6 +145,8 @@ async def probe_recall(
         matches = await store.asearch(query, top_k, namespace=namespace)
         hits += len({match.uid for match in matches} & set(uids))
         wanted += len(uids)
+    _FOUND.add(hits)
+    _MISSED.add(wanted - hits)
     return {"recall": hits / wanted if wanted else None, "sample": len(queries), "top_k": top_k, "records": done}
 
 

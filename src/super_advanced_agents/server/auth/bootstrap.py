@@ -38,14 +38,17 @@ def _put_given_keys(settings: Settings, given: dict[str, tuple[str, Access]]) ->
             put_given_key(table, name, key, scope)
 
 
-async def acheck_bind_address(settings: Settings) -> None:
-    """Raise an error if the server would listen beyond loopback without authenticating callers.
+async def acheck_addresses(settings: Settings, *hosts: str) -> None:
+    """Raise an error if the process would listen beyond loopback without authenticating callers.
+
+    Args:
+        settings: they say whether and how callers are authenticated.
+        hosts: the addresses to listen on.
 
     Raises:
         ConfigurationError: the address is not loopback, and authentication is off, or there is neither a valid API key
             nor an issuer of tokens.
     """
-    hosts = [settings.host] if settings.metrics_port is None else [settings.host, settings.metrics_host]
     open_host = next((host for host in hosts if not is_loopback(host)), None)
     if open_host is None:
         return

@@ -1,4 +1,4 @@
-"""The metrics of a server in Prometheus' text format, gathered when they are asked for.
+"""The metrics of a process in Prometheus' text format, gathered when they are asked for.
 
 They are read from counters that exist anyway, so requests pay nothing for them. None names a tenant, unless the
 operator lists it, and none holds what users send.
@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.server.observing.metric_names import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
-from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import counters, histograms, queues
-from super_advanced_agents.tenancy.runtime import Stage
+from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.types import JobState
 
 if TYPE_CHECKING:
@@ -49,16 +48,20 @@ class Sample(NamedTuple):
 
 
 class Metrics:
-    """Gather the metrics of a server and write them as text.
+    """Gather the metrics of a server or a worker and write them as text.
 
     It belongs to one event loop.
 
     Args:
-        services: the objects that are measured.
+        runtime: the store and the models.
+        jobs: the background jobs; None in a process without.
+        of_process: returns what only this kind of process has, such as the permits of a server.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, runtime: Runtime, jobs: Jobs | None, of_process: Callable[[], Iterable[Sample]]) -> None:
+        self._runtime = runtime
+        self._jobs = jobs
+        self._of_process = of_process
         self._running: asyncio.Task[bytes] | None = None
         self._text, self._gathered_at = b"", -_FRESH_S
 
@@ -72,8 +75,8 @@ class Metrics:
 
     async def _gather(self) -> bytes:
         samples = [
+            _build_info(),
             *self._of_process(),
-            *self._of_limits(),
             *self._of_models(),
             *await self._of_stores(),
             *await self._of_jobs(),
@@ -82,28 +85,8 @@ class Metrics:
         self._text, self._gathered_at = text, time.monotonic()
         return text
 
-    def _of_process(self) -> Iterator[Sample]:
-        services = self._services
-        labels = {"version": version("super-advanced-agents"), "python": platform.python_version()}
-        yield Sample("build_info", 1, labels)
-        yield Sample("ready", int(services.ready))
-        yield Sample("draining", int(services.draining))
-        yield Sample("storage_lost", int(services.storage_lost))
-
-    def _of_limits(self) -> Iterator[Sample]:
-        admission = self._services.admission
-        for kind in PermitKind:
-            pool, labels = admission.pool(kind), {"kind": kind.value}
-            yield Sample("permits", pool.places, labels)
-            yield Sample("permits_in_use", pool.in_flight, labels)
-            yield Sample("permits_waiting", pool.waiting, labels)
-            yield Sample("permits_refused", admission.refused[kind], labels)
-        yield Sample("streams_open", admission.streams.in_flight)
-        yield Sample("request_room_bytes", admission.room.in_flight)
-        yield Sample("answers_being_sent_bytes", self._services.sending.held_bytes)
-
     def _of_models(self) -> Iterator[Sample]:
-        runtime = self._services.runtime
+        runtime = self._runtime
         for model, stage in (("embedding", runtime.embedding), ("generation", runtime.generation)):
             yield Sample("model_ready", _STAGES[stage], {"model": model})
         embedded = runtime.pipeline.stats()
@@ -123,18 +106,17 @@ class Metrics:
             yield Sample("result_cache_lookups", results[outcome], {"outcome": outcome})
 
     async def _of_jobs(self) -> list[Sample]:
-        jobs = self._services.jobs
-        if jobs is None:
+        if self._jobs is None:
             return []
         try:
             async with asyncio.timeout(_STATS_S):
-                counts = await jobs.backend.acount()
+                counts = await self._jobs.backend.acount()
         except (SuperAdvancedAgentsError, TimeoutError):
             return []
         return [Sample("jobs", counts.get(state, 0), {"state": str(state)}) for state in JobState]
 
     async def _of_stores(self) -> list[Sample]:
-        runtime = self._services.runtime
+        runtime = self._runtime
         samples = [Sample("collections_open", runtime.collections.open_count)]
         try:
             async with asyncio.timeout(_STATS_S):
@@ -161,6 +143,10 @@ class Metrics:
         ):
             samples += [Sample(name, n, {label: key}) for key, n in counts.items() if isinstance(n, int)]
         return samples
+
+
+def _build_info() -> Sample:
+    return Sample("build_info", 1, {"version": version("super-advanced-agents"), "python": platform.python_version()})
 
 
 def _queue_samples() -> Iterator[Sample]:

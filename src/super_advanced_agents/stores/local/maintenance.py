@@ -27,13 +27,14 @@ from super_advanced_agents.stores.faiss.maintenance.inspection import (
     settings_of_copy,
 )
 from super_advanced_agents.stores.faiss.maintenance.restore import restore
-from super_advanced_agents.stores.faiss.rows.schema import CLOCK_SETTING
+from super_advanced_agents.stores.faiss.rows.schema import CLOCK_SETTING, ERASED_SETTING
 from super_advanced_agents.stores.faiss.rows.schema import VERSION as SCHEMA_VERSION
 from super_advanced_agents.stores.faiss.store import FAISSVectorStore as LocalStore
 from super_advanced_agents.stores.faiss.vectors.snapshot import damaged_file
 
 __all__ = [
     "CLOCK_SETTING",
+    "ERASED_SETTING",
     "LIBRARIES",
     "SCHEMA_VERSION",
     "Backup",

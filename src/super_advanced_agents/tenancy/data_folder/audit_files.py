@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,7 @@ FILE_BYTES = 16 * 1024 * 1024
 FILES = 64
 _HEAD, _LOCK = "head.json", "lock"
 _NAME = re.compile(r"audit-(\d{6})\.jsonl")
+_DAMAGED_HINT = "move the folder 'audit' away, and keep it"
 _LINE = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}\n', re.DOTALL)
 
 Entry = Mapping[str, JSONValue]
@@ -90,17 +92,18 @@ class AuditFiles:
         Raises:
             OSError: they could not be written.
             StoreError: the folder cannot be created.
-            CorruptStoreError: the head of the log is damaged, or others removed entries that this object wrote.
+            CorruptStoreError: the head of the log is damaged or missing, or others removed entries that this object wrote.
         """
         private_folder(self.folder)
         with self._locked():
-            head = self._head() or _Head()
+            head = self._head() or self._begin()
             self._take_up(head)
             if head.seq < self._seen:
                 raise CorruptStoreError(
                     f"{self._seen - head.seq} entries of the audit log were removed",
                     hint="put the folder 'audit' back, or start the process again to begin a new log",
                 )
+            self._remove_dropped(head)
             if head.size >= self._file_bytes:
                 head.file, head.size = head.file + 1, 0
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -122,6 +125,7 @@ class AuditFiles:
             self._drop_old(head)
             self._write_head(head)
             self._seen = head.seq
+            self._remove_dropped(head)  # after the head, so that a crash in between leaves a log that can be checked
 
     def verify(self, known_head: str = "") -> Verification:
         """Check every line of the log.
@@ -193,9 +197,7 @@ class AuditFiles:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as exc:
-            raise CorruptStoreError(
-                "the head of the audit log is damaged", hint="move the folder 'audit' away, and keep it"
-            ) from exc
+            raise CorruptStoreError("the head of the audit log is damaged", hint=_DAMAGED_HINT) from exc
 
     def _write_head(self, head: _Head) -> None:
         temporary = self.folder / f"{_HEAD}.tmp"
@@ -205,6 +207,16 @@ class AuditFiles:
             os.fsync(file.fileno())
         temporary.rename(self.folder / _HEAD)
 
+    def _begin(self) -> _Head:
+        # The head comes before the first line, so that no crash leaves lines without a head.
+        if any(self.folder.glob("audit-*")):
+            raise CorruptStoreError("the head of the audit log is missing", hint=_DAMAGED_HINT)
+        head = _Head()
+        if not self._seen:
+            self._write_head(head)
+            fsync_folder(self.folder)
+        return head
+
     def _take_up(self, head: _Head) -> None:
         # A crash may have left lines behind the head: whole ones are kept, and half a line is cut.
         path = self._path(head.file)
@@ -213,7 +225,10 @@ class AuditFiles:
             head.file, head.size = head.file + 1, 0
             return
         if size == head.size:
-            return
+            following = self._path(head.file + 1)
+            if not (head.size and following.exists()):
+                return
+            head.file, head.size, path = head.file + 1, 0, following  # begun before the crash
         with path.open("r+b") as file:
             file.seek(head.size)
             for line in file:
@@ -230,8 +245,17 @@ class AuditFiles:
                 with path.open("rb") as file:
                     for line in file:
                         head.first_seq, head.first_hash = head.first_seq + 1, _hash_in(line)
-                path.unlink()
             head.first_file += 1
+
+    def _remove_dropped(self, head: _Head) -> None:
+        for path in [*self.folder.glob("audit-*.jsonl")]:
+            if self._number(path.name) < head.first_file:
+                path.unlink()
+
+    @staticmethod
+    def _number(name: str) -> int:
+        found = _NAME.fullmatch(name)
+        return sys.maxsize if found is None else int(found[1])
 
     # -- checks ---------------------------------------------------------------------------------------------------
 
@@ -246,15 +270,22 @@ class AuditFiles:
             faults = ["head.json is missing"] if names else []
             return Verification(entries=0, head=GENESIS, faults=faults)
         chain = _Chain(head.first_seq, head.first_hash, known_head)
-        expected = [self._path(number).name for number in range(head.first_file, head.file + 1)]
-        faults += [f"{name} is no file of this log" for name in names if name not in expected]
-        for number in range(head.first_file, head.file + 1):
+        numbers = [*range(head.first_file, head.file + 1)]
+        if self._path(head.file + 1).is_file():  # begun before a crash; its lines are behind the head
+            numbers.append(head.file + 1)
+        expected = [self._path(number).name for number in numbers]
+        faults += [
+            f"{name} is no file of this log"
+            for name in names
+            if name not in expected and self._number(name) >= head.first_file
+        ]
+        for number in numbers:
             path = self._path(number)
             if not path.is_file():
                 faults.append(f"{path.name} is missing")
                 break
             with path.open("rb") as file:
-                fault = chain.follow(file, end=head if number == head.file else None)
+                fault = chain.follow(file, end=head if number >= head.file else None)
             if fault:
                 faults.append(f"{path.name}: {fault}")
                 break

@@ -8,7 +8,7 @@ import pytest
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key
+from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aensure_admin_key
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings
@@ -44,6 +44,10 @@ async def revoke_key(settings, key_id):
     await asyncio.to_thread(revoke_now)
 
 
+async def _check_host(settings):
+    await acheck_addresses(settings, settings.host)
+
+
 async def first_admin(settings):
     """Return the principal of the admin key that a start creates; None if it creates none."""
     async with Authenticator(settings) as authenticator:
@@ -56,26 +60,26 @@ async def test_bind_address_beyond_loopback_requires_a_valid_key(tmp_path):
     """Revoked and expired keys do not count, and the check creates no files."""
     settings = make_settings(tmp_path, host="0.0.0.0")
     with pytest.raises(ConfigurationError, match="before there is a key") as caught:
-        await acheck_bind_address(settings)
+        await _check_host(settings)
     assert "saa keys create" in caught.value.hint
     assert not settings.data_dir.exists()
     [revoked, _] = await create_keys(settings, None, 0.0001)
     await revoke_key(settings, revoked)
     with pytest.raises(ConfigurationError, match="before there is a key"):
-        await acheck_bind_address(settings)
+        await _check_host(settings)
     await create_keys(settings, 3600)
-    await acheck_bind_address(settings)
+    await _check_host(settings)
 
 
 async def test_bind_address_beyond_loopback_accepts_an_issuer_and_refuses_no_auth(tmp_path):
     """Without authentication only loopback is allowed, even if there are keys."""
-    await acheck_bind_address(make_settings(tmp_path, host="0.0.0.0", **ISSUER))
+    await _check_host(make_settings(tmp_path, host="0.0.0.0", **ISSUER))
     open_to_all = make_settings(tmp_path, host="192.168.1.5", auth=False)
     await create_keys(open_to_all, None)
     with pytest.raises(ConfigurationError, match="without authentication"):
-        await acheck_bind_address(open_to_all)
-    await acheck_bind_address(make_settings(tmp_path, auth=False))
-    await acheck_bind_address(make_settings(tmp_path))
+        await _check_host(open_to_all)
+    await _check_host(make_settings(tmp_path, auth=False))
+    await _check_host(make_settings(tmp_path))
 
 
 async def test_first_start_on_loopback_creates_one_admin_key_of_the_default_tenant(tmp_path):

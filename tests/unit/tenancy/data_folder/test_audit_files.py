@@ -125,6 +125,72 @@ def test_writing_goes_on_after_a_crash_and_keeps_whole_lines(written, tmp_path):
     assert (found.entries, found.faults) == (5, [])
 
 
+class _CrashError(Exception):
+    """Ends an append where a crash would."""
+
+
+@pytest.mark.parametrize("at", ["_write_head", "_remove_dropped"])
+def test_crash_anywhere_in_an_append_leaves_a_log_that_can_be_checked(tmp_path, at):
+    """Also where the append began a file, or was about to delete the oldest one."""
+
+    class Crashing(AuditFiles):
+        calls = 0
+
+        def crash(self, head):
+            self.calls += 1
+            if self.calls == (1 if at == "_write_head" else 2):  # the second call is behind the new head
+                raise _CrashError
+
+    setattr(Crashing, at, Crashing.crash)
+    folder = tmp_path / "audit"
+    sizes = {"file_bytes": 300, "files": 3}
+    AuditFiles(folder, **sizes).append(ENTRIES[:1])
+    seq = 1
+    for number in range(30):
+        with pytest.raises(_CrashError):
+            Crashing(folder, **sizes).append(ENTRIES[:1])
+        assert AuditFiles(folder).verify().faults == [], number
+        AuditFiles(folder, **sizes).append(ENTRIES[: 1 + number % 3])
+        seq += 2 + number % 3
+        assert AuditFiles(folder).verify().faults == [], number
+        assert AuditFiles(folder).newest(limit=1)[0]["seq"] == seq, "whole lines are kept"
+    assert len(list(folder.glob("audit-*"))) == 3
+
+
+def test_log_whose_head_was_removed_takes_no_entry(written, tmp_path):
+    """A new head would hide what was cut."""
+    shutil.copytree(written, tmp_path / "headless")
+    (tmp_path / "headless" / "head.json").unlink()
+    with pytest.raises(CorruptStoreError, match="missing"):
+        AuditFiles(tmp_path / "headless").append(ENTRIES[:1])
+
+
+_ENDLESS = """
+import sys
+from pathlib import Path
+from super_advanced_agents.tenancy.data_folder.audit_files import AuditFiles
+
+files = AuditFiles(Path(sys.argv[1]), file_bytes=400, files=3)
+while True:
+    files.append([{"tenant": "a", "operation": "op"}])
+    print(files.newest(limit=1)[0]["seq"], flush=True)
+"""
+
+
+def test_killed_writer_leaves_a_log_with_all_that_it_acknowledged(tmp_path):
+    """Six times over, at another moment each."""
+    folder, acknowledged = tmp_path / "audit", 0
+    for number in range(6):
+        command = [sys.executable, "-c", _ENDLESS, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(5 + 3 * number):
+                acknowledged = int(process.stdout.readline())
+            process.kill()
+        found = AuditFiles(folder).verify()
+        assert found.faults == []
+        assert AuditFiles(folder).newest(limit=1)[0]["seq"] >= acknowledged
+
+
 def test_writing_after_a_cut_does_not_hide_it(written, tmp_path):
     """What follows goes to another file."""
     folder = tmp_path / "cut"

@@ -10,6 +10,7 @@ import typer
 from super_advanced_agents.cli.inputs import parse_json_object, read_text_input
 from super_advanced_agents.cli.options import AGENT, AgentName, AsJson, DataDir, ModelsDir, ServerURL
 from super_advanced_agents.cli.output import print_json, print_result, report_errors
+from super_advanced_agents.cli.recording import record as record_command
 from super_advanced_agents.cli.session import open_agent, open_memories
 from super_advanced_agents.errors import InvalidInputError, StoreError
 
@@ -83,6 +84,8 @@ def edit(
         )
     if not known:
         _refuse_unknown(uid)
+    if url is None:
+        record_command(data_dir, "updateMemory", target=agent, items=1)
     print_json({"uid": uid, "changed": True}) if as_json else print_result(f"Changed {uid}.")
 
 

@@ -67,6 +67,8 @@ def add(
             priority=priority,
             dedupe="exact" if dedupe else None,
         )
+    if url is None:
+        record_command(data_dir, "remember", target=agent, items=1)
     print_json({"uids": [stored_uid]}) if as_json else print_result(stored_uid)
 
 

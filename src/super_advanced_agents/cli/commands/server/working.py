@@ -34,7 +34,7 @@ def worker(
     """
     import asyncio
 
-    from super_advanced_agents.jobs.process import arun_worker
+    from super_advanced_agents.server.job_worker import WorkerAddresses, arun_worker
     from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -43,10 +43,13 @@ def worker(
     )
     configure_logging(settings.log_level, settings.log_format)
 
-    def on_running(port: int | None) -> None:
+    def on_running(at: WorkerAddresses) -> None:
         if as_json:
-            print_json({"queues": dict(settings.job_queues), "health_port": port})
+            members = {"queues": dict(settings.job_queues), "health_port": at.health_port}
+            print_json(members if at.metrics is None else {**members, "metrics": at.metrics})
         else:
+            if at.metrics is not None:
+                print_note(f"Metrics at {at.metrics}.")
             print_note(f"Running jobs of {', '.join(settings.job_queues)}. Ctrl-C stops.")
 
     asyncio.run(arun_worker(settings, health_port=health_port, on_running=on_running))

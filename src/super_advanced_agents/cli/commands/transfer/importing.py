@@ -20,7 +20,9 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
+from super_advanced_agents.cli.recording import record as record_command
 from super_advanced_agents.cli.session import open_agent, open_memories, server_key
+from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -124,8 +126,16 @@ def import_(
                     _import_files(planning, others, llm_agent)
                     if summary.stored >= _INDEXED and url is None:
                         llm_agent.search_text("words", 1, mode="keyword")
+        if url is None and not dry_run:
+            _record(data_dir, agent or "", (tenant or "") if exports else DEFAULT_TENANT, summary)
     if summary.failed:
         raise typer.Exit(FAILED)
+
+
+def _record(data_dir: Path, agent: str, tenant: str, summary: Summary) -> None:
+    record_command(data_dir, "import", target=agent, tenant=tenant, items=summary.stored)
+    if summary.deleted:
+        record_command(data_dir, "forgetMemories", target=agent, tenant=tenant, items=summary.deleted)
 
 
 def _check_format(name: str | None) -> None:

@@ -93,6 +93,7 @@ def restore(
         with decrypted_backup(source, identity, data_dir) as folder:
             done = restore_data_folder(folder, data_dir, force=force)
     manifest, replaced = done.backup, done.kept
+    record_command(data_dir, "restore", tenant="", items=manifest.records)
     if as_json:
         print_json(
             {

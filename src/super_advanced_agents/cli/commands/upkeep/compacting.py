@@ -1,4 +1,4 @@
-"""The command `saa compact`, which removes every byte of what was deleted."""
+"""The command `saa compact`, which removes every byte of what was deleted or has expired."""
 
 from __future__ import annotations
 
@@ -22,26 +22,31 @@ def compact(
     data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
-    """Remove every byte of deleted memories from a data folder, and list older copies.
+    """Remove every byte of deleted and expired memories, and list older copies.
 
-    No server may use the data folder. Backups and exports are left alone: those that are older than the latest
-    deletion are listed, so that you can delete them.
+    No server may use the data folder. Backups, exports and uploads are left alone: those that are older than the
+    latest deletion are listed, so that you can delete them.
     """
+    from super_advanced_agents.jobs.sql.sqlite import delete_ended
     from super_advanced_agents.tenancy.data_folder.compacting import compact_data_folder, old_copies
+    from super_advanced_agents.tenancy.settings import Settings
 
-    done = None if copies_only else compact_data_folder(data_dir)
+    done = None if copies_only else compact_data_folder(data_dir, delete_ended_jobs=delete_ended)
+    copies = old_copies(Settings.load(data_dir=data_dir))
     if done is not None:
-        record_command(data_dir, "compact", tenant="", items=done.databases)
-    copies = old_copies(data_dir)
+        paths = [copy.path for copy in copies]
+        record_command(data_dir, "compact", tenant="", items=done.expired, copies=paths)
     if as_json:
         listed = [{"path": str(copy.path), "made_at": copy.made_at} for copy in copies]
         print_json({**({} if done is None else asdict(done)), "copies": listed})
         return
     if done is not None:
         print_result(
-            f"Compacted {done.databases} databases, removed {done.removed} indexes and caches "
-            f"({done.freed_bytes / 2**20:.1f} MiB freed)."
+            f"Compacted {done.databases} databases, removed {done.removed} indexes and caches, {done.expired} expired "
+            f"memories and {done.jobs} ended jobs ({done.freed_bytes / 2**20:.1f} MiB freed)."
         )
+        if done.waiting:
+            print_note(f"{done.waiting} memories have expired only now: run this again in a minute to remove them.")
     for copy in copies:
         made_at = datetime.fromtimestamp(copy.made_at, UTC).isoformat(timespec="seconds")
         print_result(f"{made_at}  {without_controls(str(copy.path))}")

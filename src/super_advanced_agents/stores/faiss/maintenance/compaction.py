@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents.stores.faiss.maintenance.expiry import CHECK_SETTING, GRACE_S
 from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE
+from super_advanced_agents.stores.faiss.rows.schema import ERASED_SETTING, SCHEMA
 
 _ROWS_READ = 100_000
 _MIGRATION_COPIES = ("*-backup", "*-backup.partial*")
@@ -23,16 +26,20 @@ class CompactedStore:
     """Hold the result of compacting one store.
 
     Attributes:
+        expired: the number of expired records that were deleted.
+        waiting: the number of expired records that are kept until the clock has said so twice, a minute apart.
         removed: the number of indexes, copies and left-over folders that held deleted records, or might.
         freed_bytes: the bytes by which the folder shrank.
     """
 
+    expired: int
+    waiting: int
     removed: int
     freed_bytes: int
 
 
 def compact_store(folder: Path) -> CompactedStore:
-    """Rewrite a store's database, and remove the indexes that know deleted records.
+    """Delete expired records, rewrite the database, and remove indexes that know deleted ones.
 
     The caller holds the folder's lock, and no store is open on it. Removed indexes are built again from the rows when
     the store is used. Blocks.
@@ -43,6 +50,7 @@ def compact_store(folder: Path) -> CompactedStore:
         CorruptStoreError: it is damaged.
     """
     before = _size(folder)
+    expired, waiting = _delete_expired(folder / DATABASE)
     compact_database(folder / DATABASE)
     removed = 0
     for pattern in _MIGRATION_COPIES:  # of the database before it was migrated, with all that it held then
@@ -62,7 +70,8 @@ def compact_store(folder: Path) -> CompactedStore:
     if index.is_dir() and not all(_knows_only(rows, live) for rows in segments):
         shutil.rmtree(index)
         removed += 1
-    return CompactedStore(removed=removed, freed_bytes=max(0, before - _size(folder)))
+    freed_bytes = max(0, before - _size(folder))
+    return CompactedStore(expired=expired, waiting=waiting, removed=removed, freed_bytes=freed_bytes)
 
 
 def compact_database(file: Path) -> None:
@@ -79,6 +88,31 @@ def compact_database(file: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
+
+
+def _delete_expired(file: Path) -> tuple[int, int]:
+    # By the rule of `expiry`: what had expired at a reading of the clock at least `GRACE_S` ago. A first reading is
+    # stored for the next time.
+    now = time.time()
+    with closing(sqlite.open_database(file, SCHEMA, create=False)) as connection:  # of a newer version it is refused
+        try:
+            with sqlite.transaction(connection):
+                settings = dict(connection.execute("SELECT name, value FROM settings"))
+                read_at = float(settings.get(CHECK_SETTING, now))
+                deleted = 0
+                if now - read_at >= GRACE_S:
+                    expired = "SELECT seq FROM records WHERE expires_at <= ?"
+                    connection.execute(f"DELETE FROM vectors WHERE seq IN ({expired})", (read_at,))  # noqa: S608
+                    deleted = connection.execute("DELETE FROM records WHERE expires_at <= ?", (read_at,)).rowcount
+                changed = {ERASED_SETTING: now} if deleted else {}
+                if deleted or CHECK_SETTING not in settings or read_at > now:
+                    changed[CHECK_SETTING] = now
+                rows = [(name, repr(value)) for name, value in changed.items()]
+                connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+                [(waiting,)] = connection.execute("SELECT count(*) FROM records WHERE expires_at <= ?", (now,))
+        except sqlite3.Error as exc:
+            raise sqlite.map_error(exc) from exc
+    return deleted, waiting
 
 
 def _live_rows(file: Path) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:

@@ -25,6 +25,7 @@ from super_advanced_agents.errors import OverloadedError, ResourceClosedError, S
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Change
+from super_advanced_agents.stores.faiss.rows.schema import ERASED_SETTING
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.writing.requests import ExpirySweep
 from super_advanced_agents.telemetry import get_logger
@@ -35,7 +36,8 @@ GRACE_S = 60.0
 INTERVAL_S = 30.0
 STEP_ROWS = 500
 """Rows deleted in one transaction, which takes about 10 ms; other writes wait for it."""
-_CHECK_SETTING = "clock_seen"
+CHECK_SETTING = "clock_seen"
+"""The setting with the last reading of the clock, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class ExpiredRows:
         if not self._index.expired(now) & live:
             return SweepStep(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
         if self._checked_at is None:
-            stored = self._rows.setting(_CHECK_SETTING)
+            stored = self._rows.setting(CHECK_SETTING)
             self._checked_at = None if stored is None else float(stored)
         if self._checked_at is None or now < self._checked_at:  # one of the two readings was wrong
             return SweepStep(BitMap(), checked_at=now)
@@ -96,8 +98,9 @@ class ExpiredRows:
         """
         if step.rows:
             self._rows.remove(array_of(step.rows).tolist(), change)
+            self._rows.set_setting(ERASED_SETTING, repr(time.time()))
         if step.checked_at is not None:
-            self._rows.set_setting(_CHECK_SETTING, repr(step.checked_at))
+            self._rows.set_setting(CHECK_SETTING, repr(step.checked_at))
         if step.seen is not None:
             self._rows.save_clock(step.seen)
 

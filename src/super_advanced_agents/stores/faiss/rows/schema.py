@@ -93,6 +93,9 @@ CLOCK_SETTING = "clock_highest"
 It is in seconds since the epoch.
 """
 
+ERASED_SETTING = "expired_erased_at"
+"""The setting with the time of the last deletion of expired records, in seconds since 1970."""
+
 SCHEMA = sqlite.Schema(
     version=VERSION,
     application_id=0x53414146,  # "SAAF"; distinguishes stores from other SQLite files

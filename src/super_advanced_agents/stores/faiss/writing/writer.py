@@ -32,11 +32,12 @@ from super_advanced_agents.stores.faiss.writing.requests import (
 )
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.requests import DeleteRequest
-from super_advanced_agents.telemetry import get_logger, histogram, timed
+from super_advanced_agents.telemetry import counter, get_logger, histogram, timed
 from super_advanced_agents.types import Matrix
 
 _log = get_logger("store")
 _COMMITS = histogram("store_commit_seconds")
+_EXPIRED = counter("store_records_expired")
 _UNGROUPED_KINDS = {"view", "sweep", "maintenance"}
 """Writes of these kinds are executed one by one, outside of shared transactions."""
 
@@ -196,6 +197,7 @@ class Writer:
                 self._expired.delete(step, effects.change)
                 effects.shrunken_scopes.update(self._state.index.scopes_of(step.rows))
                 effects.counts["swept"] += len(step.rows)
+            _EXPIRED.add(len(step.rows))
             self._expired.mark_committed(step)
         return step
 
