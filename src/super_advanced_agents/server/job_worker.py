@@ -15,7 +15,7 @@ from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.jobs.worker import Worker
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aput_given_keys
-from super_advanced_agents.server.certificates import check_certificate
+from super_advanced_agents.server.auth.certificates import check_certificate
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.logs import level_signals
 from super_advanced_agents.server.observing.exporter import metrics_server

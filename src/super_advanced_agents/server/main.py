@@ -14,7 +14,7 @@ import uvloop
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aensure_admin_key, aput_given_keys
-from super_advanced_agents.server.certificates import check_certificate
+from super_advanced_agents.server.auth.certificates import check_certificate
 from super_advanced_agents.server.descriptors import fitted, raised_limit
 from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.listener.server import RestServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.certificates import expiry_of
+from super_advanced_agents.server.auth.certificates import expiry_of
 from super_advanced_agents.server.observing.metrics import Sample
 from super_advanced_agents.server.services import Services
 

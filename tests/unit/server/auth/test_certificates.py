@@ -9,7 +9,7 @@ import pytest
 from tests.certificate import write_self_signed_certificate
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.certificates import check_certificate, expiry_of
+from super_advanced_agents.server.auth.certificates import check_certificate, expiry_of
 from super_advanced_agents.tenancy.settings import Settings
 
 
