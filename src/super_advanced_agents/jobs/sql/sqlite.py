@@ -11,9 +11,7 @@ from pathlib import Path
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, migrations, tables
-from super_advanced_agents.jobs.sql.work import sweep
 from super_advanced_agents.stores.local.folder import StoreFolder
-from super_advanced_agents.types import JobState
 
 FILE = "jobs.db"
 _SCHEMA = sqlite.Schema(
@@ -71,28 +69,3 @@ class SQLiteDatabase(Database):
         with self._lock:
             self._connection.close()
         self._folder.release()
-
-
-def delete_ended(folder: Path, before: float) -> int:
-    """Delete the jobs in a folder that ended before a time, with their arguments and results. Blocks.
-
-    Args:
-        folder: the folder of `jobs.db`; it may be missing.
-        before: the time, in seconds since 1970.
-
-    Returns:
-        The number of jobs.
-
-    Raises:
-        StoreLockedError: another process uses it.
-        StoreError: the file cannot be used.
-    """
-    if not (folder / FILE).is_file():
-        return 0
-    database = SQLiteDatabase(folder)
-    try:
-        with database.transaction(writes=True):
-            [(count,)] = database.execute("SELECT count(*) FROM jobs")
-            return sweep(database, {state: before for state in JobState if state.final}, count)
-    finally:
-        database.close()

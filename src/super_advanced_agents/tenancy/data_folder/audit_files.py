@@ -92,7 +92,7 @@ class AuditFiles:
         Raises:
             OSError: they could not be written.
             StoreError: the folder cannot be created.
-            CorruptStoreError: the head of the log is damaged or missing, or others removed entries that this object wrote.
+            CorruptStoreError: the head of the log is damaged or missing, or others removed entries of this object.
         """
         private_folder(self.folder)
         with self._locked():

@@ -27,7 +27,7 @@ def compact(
     No server may use the data folder. Backups, exports and uploads are left alone: those that are older than the
     latest deletion are listed, so that you can delete them.
     """
-    from super_advanced_agents.jobs.sql.sqlite import delete_ended
+    from super_advanced_agents.jobs.erasing import delete_ended
     from super_advanced_agents.tenancy.data_folder.compacting import compact_data_folder, old_copies
     from super_advanced_agents.tenancy.settings import Settings
 
