@@ -69,11 +69,11 @@ def _due(
 ) -> list[tuple[str, str | None]]:
     # A job that seems to have changed in the future waits no longer: the clock was set back since.
     rows = db.execute(
-        "SELECT id, key FROM jobs AS waiting WHERE state = 'queued' AND tenant = ? AND queue = ?"  # noqa: S608
+        "SELECT id, key FROM jobs WHERE state = 'queued' AND tenant = ? AND queue = ?"  # noqa: S608
         f" AND kind IN ({marks(len(kinds))}) AND (due_at <= ? OR changed_at > ?)"
-        " AND (key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state = 'running'"
-        " AND other.tenant = waiting.tenant AND other.key = waiting.key)) ORDER BY id LIMIT ?",
-        (tenant, queue, *kinds, now, now, room),
+        " AND (key IS NULL OR key NOT IN (SELECT key FROM jobs WHERE state = 'running' AND tenant = ?"
+        " AND key IS NOT NULL)) ORDER BY id LIMIT ?",
+        (tenant, queue, *kinds, now, now, tenant, room),
     )
     return [(job_id, key) for job_id, key in rows]
 
