@@ -55,7 +55,7 @@ format: install ## rewrite the code in the one format, and fix what lint can fix
 contracts: install ## write anew what is generated from the contracts (proto/)
 	$(BIN)/python tools/contracts.py write
 
-bench: .venv-bench/.installed ## measure beside the peers; prints a table and writes JSON (ARGS= for a part of it)
+bench: .venv-bench/.installed .venv-milvus/.installed ## measure beside the peers; prints a table and writes JSON (ARGS= for a part of it)
 	$(BENCH)/python -m benchmarks $(ARGS)
 
 lock: .venv-lock/bin/uv ## write the requirement files anew (ARGS=--upgrade takes newer versions)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -54,7 +56,8 @@ def _collections_in_milvus(milvus_url):
 
 
 def _collection_of_tenant(milvus_url):
-    [name] = [each for each in _collections_in_milvus(milvus_url) if each.startswith("served_") and "_c_" in each]
+    store = urlsplit(os.environ["SAA_STORE_URL"]).path[1:]
+    [name] = [each for each in _collections_in_milvus(milvus_url) if each.startswith(f"{store}_c_")]
     return name
 
 

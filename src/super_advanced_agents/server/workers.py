@@ -40,7 +40,7 @@ def check_workers(settings: Settings, workers: int) -> None:
     if state_url(settings) is None:
         raise ConfigurationError(
             f"{workers} workers share no catalog: that of a store in Milvus is in the data folder, which has one owner",
-            hint="name a PostgreSQL database for it: SAA_STATE=postgresql://...",
+            hint="name a PostgreSQL database for it in SAA_STATE",
         )
     if 0 in (settings.port, settings.chosen_grpc_port):
         raise ConfigurationError(

@@ -13,6 +13,7 @@ from tests.unit.stores.milvus.conftest import DIM
 from super_advanced_agents.errors import EngineUnavailableError, OverloadedError
 from super_advanced_agents.stores import MilvusVectorStore
 from super_advanced_agents.stores.milvus.engine.connection import MilvusConnection
+from super_advanced_agents.stores.milvus.writing import write_ids
 from super_advanced_agents.stores.requests import AddRequest, Bounds
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
@@ -122,6 +123,17 @@ def test_repetition_at_another_client_is_the_same_write(store: MilvusVectorStore
     with MilvusVectorStore(f"{collection_url}?consistency=strong", DIM) as other:
         assert asyncio.run(other.aexecute(request)) == first
         assert other.count() == 0
+
+
+def test_write_that_only_the_server_remembers_is_found_at_once(store: MilvusVectorStore, monkeypatch):
+    """The client keeps few ids, and a look for one that it forgot waits until the server shows it."""
+    monkeypatch.setattr(write_ids, "_MAX_KNOWN", 0)
+    known = write_ids.WriteIds(store._connection)
+    for i in range(20):
+        known.store("ann", f"w{i}", "digest", None, i, done=True)
+        found = known.find("ann", f"w{i}", "digest", None)
+        assert found is not None
+        assert (found.result, found.done) == (i, True)
 
 
 async def test_queue_of_writes_is_bounded(collection_url: str, milvus_url: str):

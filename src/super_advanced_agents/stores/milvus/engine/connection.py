@@ -171,17 +171,17 @@ class MilvusConnection:
 
     # -- other collections ----------------------------------------------------------------------------------------
 
-    def read(self, collection: str, expression: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Return rows of another collection; what other clients just wrote may be missing."""
-        return self._calls.query(collection, expression, columns, self._waiting(_other(collection)))
+    def read(self, collection: str, expression: str, columns: Sequence[str], *, since: int) -> list[dict[str, Any]]:
+        """Return rows of another collection; what was written to it after the timestamp `since` may be missing."""
+        return self._calls.query(collection, expression, columns, self._waiting(None, since))
 
-    def store(self, collection: str, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> None:
-        """Store rows in another collection."""
-        self._note(_other(collection), self._calls.upsert(collection, columns, kinds))
+    def store(self, collection: str, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> int:
+        """Store rows in another collection, and return the timestamp of the write."""
+        return self._calls.upsert(collection, columns, kinds)
 
     def erase(self, collection: str, expression: str) -> None:
         """Delete rows of another collection."""
-        self._note(_other(collection), self._calls.delete(collection, expression))
+        self._calls.delete(collection, expression)
 
     def _note(self, tenant: str, timestamp: int) -> None:
         with self._lock:
@@ -200,10 +200,6 @@ def version_of(text: str) -> tuple[int, ...]:
             break
         numbers.append(int(part))
     return tuple(numbers) or (0,)
-
-
-def _other(collection: str) -> str:
-    return f"/{collection}"  # no tenant's name
 
 
 def _supported(text: str, address: MilvusAddress) -> tuple[int, ...]:

@@ -63,7 +63,8 @@ class WriteIds:
     def __init__(self, connection: MilvusConnection) -> None:
         self._connection = connection
         self._name = writes_name(connection.address.collection)
-        self._known: OrderedDict[tuple[str, str], KnownWrite] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[KnownWrite, int]] = OrderedDict()  # with its timestamp
+        self._settled = 1  # the timestamp of the last one that is not among them
         self._ready = False
         self._until_trim = _TRIM_EVERY
 
@@ -79,11 +80,15 @@ class WriteIds:
         Raises:
             InvalidInputError: the id was used for another write.
         """
-        known = self._known.get((tenant, write_id))
+        known, _ = self._known.get((tenant, write_id), (None, 0))
         if known is None:
             self._open()
+            # Waiting for the last id that was stored would hold up each write until the server's next tick.
             rows = self._connection.read(
-                self._name, f"pk == {quote(_key(tenant, write_id))}", ["digest", "result", "done", "at"]
+                self._name,
+                f"pk == {quote(_key(tenant, write_id))}",
+                ["digest", "result", "done", "at"],
+                since=self._settled,
             )
             if not rows or rows[0]["at"] < time.time() - RETENTION_S:
                 return None
@@ -122,10 +127,11 @@ class WriteIds:
             "at": [time.time()],
             "vector": [[1.0, 0.0]],
         }
-        self._connection.store(self._name, columns, _KINDS)
-        self._known[tenant, write_id] = KnownWrite(digest, result, done)
+        timestamp = self._connection.store(self._name, columns, _KINDS)
+        self._known[tenant, write_id] = KnownWrite(digest, result, done), timestamp
         if len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
+            _, (_, forgotten_at) = self._known.popitem(last=False)
+            self._settled = max(self._settled, forgotten_at)
         self._until_trim -= 1
         if self._until_trim <= 0:
             self._until_trim = _TRIM_EVERY
