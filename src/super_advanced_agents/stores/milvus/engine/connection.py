@@ -172,7 +172,10 @@ class MilvusConnection:
     # -- other collections ----------------------------------------------------------------------------------------
 
     def read(self, collection: str, expression: str, columns: Sequence[str], *, since: int) -> list[dict[str, Any]]:
-        """Return rows of another collection; what was written to it after the timestamp `since` may be missing."""
+        """Return rows of another collection.
+
+        What was written to it after the timestamp `since` may be missing.
+        """
         return self._calls.query(collection, expression, columns, self._waiting(None, since))
 
     def store(self, collection: str, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> int:
