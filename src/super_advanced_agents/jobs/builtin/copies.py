@@ -25,6 +25,7 @@ from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JSONValue
 
 _log = get_logger("jobs")
+_EXPORT = re.compile(r"export-[A-Za-z0-9_-]{1,64}\.(jsonl|parquet)")
 _NAME = re.compile(r"backup-[A-Za-z0-9_-]{1,64}")
 
 
@@ -38,8 +39,7 @@ async def backup(context: JobContext, keep: int = 7) -> dict[str, JSONValue]:
         context: the job.
         keep: the number of backups to keep, this one included, 1 to 1,000.
     """
-    if not 1 <= keep <= 1_000:
-        raise InvalidInputError("keep must be from 1 to 1000", field="keep")
+    _check_keep(keep)
     settings = context.runtime.settings
     if not settings.has_own_store:
         raise ConfigurationError("the memories are not in the data folder", hint="copy their store with its own tools")
@@ -90,16 +90,21 @@ async def export(
     namespace: str | None = None,
     file_format: Literal["jsonl", "parquet"] = "jsonl",
     vectors: bool = True,
+    keep: int = 10,
 ) -> dict[str, JSONValue]:
     """Export the tenant's memories, settings and collections to a file below `files_dir`.
+
+    The oldest exports beyond `keep` are deleted.
 
     Args:
         context: the job.
         namespace: the namespace to export, without collections; all when None.
         file_format: `"jsonl"` or `"parquet"`.
         vectors: False leaves out the vectors, and the collections.
+        keep: the number of exports to keep, this one included, 1 to 1,000.
     """
     context.require(Access.READ)
+    _check_keep(keep)
     folder = files_of(context.runtime, context.tenant) / "exports"
     target = folder / f"export-{context.job_id}.{file_format}"
 
@@ -119,7 +124,21 @@ async def export(
     async with context.reporting("writes records") as report:
         records = await in_thread(partial(write, report), name="export")
     await _record(context, "export", tenant=context.tenant, items=records, path=target)
-    return {"records": records, "name": f"exports/{target.name}"}
+    deleted = await in_thread(lambda: _delete_oldest_exports(folder, keep), name="delete exports")
+    return {"records": records, "name": f"exports/{target.name}", "deleted": deleted}
+
+
+def _delete_oldest_exports(folder: Path, keep: int) -> int:
+    # Only files that a job made count, by the time in their ids.
+    old = sorted(path for path in folder.iterdir() if _EXPORT.fullmatch(path.name))[:-keep]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _check_keep(keep: int) -> None:
+    if not 1 <= keep <= 1_000:
+        raise InvalidInputError("keep must be from 1 to 1000", field="keep")
 
 
 async def _record(context: JobContext, operation: str, *, tenant: str, items: JSONValue, path: Path) -> None:

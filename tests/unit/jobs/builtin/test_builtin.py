@@ -97,14 +97,17 @@ async def test_recall_of_an_exact_index_is_one(jobs: Jobs, runtime: Runtime) -> 
 
 
 async def test_export_writes_the_tenants_memories_only(jobs: Jobs, runtime: Runtime, settings: Settings) -> None:
-    """Into its own folder; a caller that may not read is refused."""
+    """Into its own folder, where the newest are kept; a caller that may not read is refused."""
     for tenant in ("default", "other"):
         agent = runtime.agent_of(runtime.memories(tenant), tenant, "ann")
         await agent.aadd_text_memory(f"a secret of {tenant}")
     async with working(jobs):
-        info = await jobs.asubmit("export", {"vectors": False})
-        result = await jobs.aresult(info.id, timeout_s=60)
-        assert isinstance(result, dict)
+        for _ in range(3):
+            info = await jobs.asubmit("export", {"vectors": False, "keep": 2})
+            result = await jobs.aresult(info.id, timeout_s=60)
+            assert isinstance(result, dict)
+        assert result["deleted"] == 1
+        assert len(list((settings.data_dir / "files" / "default" / "exports").iterdir())) == 2
         text = (settings.data_dir / "files" / "default" / str(result["name"])).read_text()
         assert "a secret of default" in text
         assert "a secret of other" not in text
