@@ -12,11 +12,11 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
-from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, run_sync
 from super_advanced_agents._runtime.disk.files import restrict
 from super_advanced_agents._runtime.memory import return_memory
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import checked_agent_name
+from super_advanced_agents.config import DEFAULT_NAMESPACE, checked_agent_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import (
     CollectionExistsError,
@@ -45,7 +45,7 @@ from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetc
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, OrchestratorServices
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
-from super_advanced_agents.tenancy.shared_state import SharedState, shared_state
+from super_advanced_agents.tenancy.shared_state import SharedState, is_shared, shared_state
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
@@ -308,6 +308,8 @@ class Runtime(Resource):
             store = stack.enter_context(opened if guard is None else GuardedStore(opened, guard))
             if state is not None:  # after the store, whose driver prepares the connections that both share
                 stack.enter_context(state).open()
+            if is_shared(settings.store_url):  # so that a start fails where every request would
+                run_sync(store.aversion(DEFAULT_NAMESPACE))
             limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
             catalog: Catalog = stack.enter_context(
                 SQLiteCatalog(settings.data_dir / "server" / "catalog.db", declared, **limits)

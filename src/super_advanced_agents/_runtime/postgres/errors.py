@@ -94,7 +94,7 @@ _MEMORY = (_overloaded, "{} is out of memory", "try again")
 _SLOW = (
     DeadlineExceededError,
     "{} took too long",
-    "narrow the filter or the namespace, or ask for fewer records",
+    "narrow the filter or the namespace, ask for fewer records, or raise statement_timeout for the role",
 )
 _TEXT = (InvalidInputError, "{} cannot store a character of the text", "use a database with the encoding UTF8")
 _DAMAGED = (CorruptStoreError, "{} found damaged data", "restore a backup of it")

@@ -213,15 +213,15 @@ def _lock_name(component: str) -> str:
 
 def _too_new(database: Database, component: str, found: TablesVersion, newest: int) -> ConfigurationError:
     return ConfigurationError(
-        f"the tables of {component!r} in {database.address.shown} have version {found.version}, "
-        f"and this program knows only version {newest}",
+        f"the tables of {component!r} in the PostgreSQL database {database.address.shown} "
+        f"have version {found.version}, and this program knows only version {newest}",
         hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
     )
 
 
 def _in_use(database: Database, component: str, number: int, running: int) -> ConfigurationError:
     return ConfigurationError(
-        f"step {number} of the tables of {component!r} in {database.address.shown} takes away what {running} running "
-        "programs of earlier versions use",
+        f"step {number} of the tables of {component!r} in the PostgreSQL database {database.address.shown} takes away "
+        f"what {running} running programs of earlier versions use",
         hint="stop them first, then start this one; a killed one counts as running for three minutes",
     )

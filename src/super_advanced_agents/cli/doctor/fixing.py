@@ -58,7 +58,6 @@ async def _open_all(settings: Settings) -> None:
 
     async with Runtime(settings) as runtime:
         await runtime.aopen()
-        await runtime.store.astats()  # a store in an engine makes or upgrades its tables with the first call
 
 
 def _migrate_collection(folder: Path) -> None:

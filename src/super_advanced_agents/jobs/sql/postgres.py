@@ -126,7 +126,8 @@ class PostgresDatabase(Database):
                 self.execute("INSERT INTO job_version VALUES (?)", (VERSION,))
             elif found[0][0] > VERSION:
                 raise ConfigurationError(
-                    f"a newer version of this package made the tables of jobs in {self._address.shown}",
+                    "a newer version of this package made the tables of jobs in the PostgreSQL database "
+                    f"{self._address.shown}",
                     hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
                 )
             elif found[0][0] < VERSION:

@@ -51,7 +51,8 @@ def _open_postgres(url: str) -> ExistingStore:
         database.close()
     if settings is None:
         raise StoreError(
-            f"there is no store in the schema {database.address.schema!r} of {database.address.shown}",
+            f"there is no store in the schema {database.address.schema!r} of the PostgreSQL database "
+            f"{database.address.shown}",
             hint="check the URL after --from; ?schema=NAME names another schema",
         )
     store = PgVectorStore(url, settings.dim, metric=settings.metric, storage=settings.storage, graph_rows=None)

@@ -16,6 +16,7 @@ from super_advanced_agents.stores.postgres.tables import created_tables
 COMPONENT = "store"
 NEWEST = 1
 """The version of the tables that this program knows."""
+_OF_MODEL = {"dim": " (that of the model in SAA_EMBEDDING_MODEL)"}
 MIN_PGVECTOR = (0, 8)
 """The first pgvector with iterative scans."""
 
@@ -56,9 +57,10 @@ async def open_schema(database: Database, settings: StoreSettings) -> VectorCode
     for name, value in _as_texts(settings).items():
         if stored.get(name) != value and (name != "partitions" or settings.partitions is not None):
             raise ConfigurationError(
-                f"the store in the schema {database.address.schema!r} of {database.address.shown} "
-                f"was made with {name}={stored.get(name)}, not {value}",
-                hint=f"open it with {name}={stored.get(name)}, or use another schema with ?schema=NAME",
+                f"the store in the schema {database.address.schema!r} of the PostgreSQL database "
+                f"{database.address.shown} was made with {name}={stored.get(name)}, not {value}",
+                hint=f"open it with {name}={stored.get(name)}{_OF_MODEL.get(name, '')}, "
+                "or use another schema with ?schema=NAME",
             )
     return VectorCodec(settings.storage, oid)
 
@@ -115,7 +117,7 @@ async def _check_version(connection: Connection, database: Database) -> None:
     version = "" if row is None else str(row[0])
     if version_numbers(version) < MIN_PGVECTOR:
         raise ConfigurationError(
-            f"pgvector {version} in {database.address.shown} is too old",
+            f"pgvector {version} in the PostgreSQL database {database.address.shown} is too old",
             hint="install 0.8 or newer, and run as an administrator: ALTER EXTENSION vector UPDATE",
         )
 
