@@ -45,6 +45,9 @@ JSON_SAMPLES = {
 TEXT_SAMPLES = {
     "note.md": "---\ntags: [a, b]\ntitle: T\n---\n# A\n\n- x\n  ```\n  code\n  ```\n\n|a|b|\n|-|-|\n|1|2|\n\n> q\n",
     "page.html": "<html><title>T</title><h1>A</h1><table><tr><td>1<td>2</table><ul><li>x</ul><pre>y</pre></html>",
+    "messages.html": '<html><div class="page_body chat_page"><div class="message default" id="message7">'
+    '<div class="date" title="01.03.2024 18:05:09 UTC+02:00">x</div><div class="from_name">A</div>'
+    '<div class="text">y<br>z</div></div></div>',
     "table.csv": 'text,speaker,date\n"a ""b""\nc",A,2024\nd,B,2025\n',
     "_chat.txt": "[01/03/2024, 18:00:00] A: x\ny\n[02/03/2024, 18:00:00] B: z\n",
     "inbox": "From a\nFrom: =?utf-8?q?A?= <a@b>\nDate: Fri, 1 Mar 2024 10:00:00 +0100\nMessage-ID: <1@b>\n"
