@@ -157,7 +157,7 @@ def largest_calls():
         "forget": (Call("DELETE", f"{_AGENT}/memories/m3"),),
         "countMemories": (Call("POST", f"{_AGENT}/memories:count", {"where": {"n": {"$in": shuffled}}}),),
         "countAllMemories": (Call("GET", f"{_AGENT}/memories:count"),),
-        "agentChat": (Call("POST", f"{_AGENT}/chat", {"message": "one word", "top_k": COUNT}),),
+        "agentChat": (Call("POST", f"{_AGENT}/chat", {"message": "one word", "top_k": 100}),),
         "ask": (Call("POST", f"{_AGENT}/ask", {"question": "one word", "top_k": COUNT}),),
         "listAgents": (Call("GET", "/v1/agents"),),
         "getAgent": (),

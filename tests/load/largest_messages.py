@@ -26,7 +26,7 @@ def largest_messages():
         ]
         * 4,
         "searchStream": [
-            stores.SearchRequest(collection="c", dim=DIM, query_vectors=_packed(100, DIM), top_k=100, where=where)
+            stores.SearchRequest(collection="c", dim=DIM, query_vectors=_packed(100, DIM), top_k=50, where=where)
         ]
         * 4,
         "scanStream": [stores.ScanRequest(collection="c", limit=COUNT)],
