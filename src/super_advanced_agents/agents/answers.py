@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
@@ -32,6 +33,8 @@ _BUDGETS = (1.0, 0.5, 0.25)
 
 Tokens are estimated, and the model may count more.
 """
+
+_FEW_SOURCES = 32
 
 
 class AskOptions(TypedDict, total=False):
@@ -145,11 +148,14 @@ class Answering(Overridable):
         parts = PromptParts(question=question, sources=list(sources), instructions=instructions, history=messages)
         return AnswerTask(parts, self.llm_generator if llm and sources else None)
 
-    def _messages(self, task: AnswerTask, budget: float) -> list[ChatMessage]:
+    async def _messages(self, task: AnswerTask, budget: float) -> list[ChatMessage]:
         assert task.llm is not None
         context = task.llm.context_tokens
         max_tokens = None if context is None else int(budget * (context - self._answer_tokens))
-        return task.parts.messages(context_chars=self._context_chars, max_tokens=max_tokens)
+        build = partial(task.parts.messages, context_chars=self._context_chars, max_tokens=max_tokens)
+        if len(task.parts.sources) <= _FEW_SOURCES:
+            return build()
+        return await in_thread(build, name="build a prompt")  # a thousand take 60 ms until those that fit are found
 
     async def _events(
         self, task: AnswerTask, *, before_end: Callable[[Answer], Awaitable[None]] | None = None
@@ -172,7 +178,7 @@ class Answering(Overridable):
             yield task.fixed_text()
             return
         for budget in _BUDGETS:
-            stream = task.llm.astream_chat(self._messages(task, budget), self._answer_tokens)
+            stream = task.llm.astream_chat(await self._messages(task, budget), self._answer_tokens)
             try:
                 async with aclosing(without_repetition(stream)) as pieces:
                     async for piece in pieces:
