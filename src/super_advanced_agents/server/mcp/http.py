@@ -19,11 +19,13 @@ from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.config import checked_agent_name
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_in_slices
-from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.protocol.problems import status_of
 from super_advanced_agents.server.http.body import json_response, read_body, replayed
 from super_advanced_agents.server.http.dependencies import in_slices
 from super_advanced_agents.server.http.paths import named
+from super_advanced_agents.server.limits.admission import overloaded_error
+from super_advanced_agents.server.limits.fair_pool import FairPool
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tool import ToolSession
 from super_advanced_agents.server.observing.requests import OBSERVED, ObservedRequest, new_request_id
@@ -41,7 +43,11 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_VALUES = 20_000
 """The limit on the values in an MCP request, counted as its commas and opening brackets."""
 
-_CONTEXT = "super_advanced_agents.call"
+_CONTEXT, _TURN = "super_advanced_agents.call", "super_advanced_agents.turn"
+_TURNS = 4
+_WAITING = 1_000
+"""The most requests of one tenant that wait for a turn."""
+
 _PARSE_ERROR = -32700  # JSON-RPC 2.0, section 5.1
 
 
@@ -60,6 +66,7 @@ class MCPEndpoint:
         self._opened: asyncio.Future[StreamableHTTPSessionManager]
         self._wanted = asyncio.Event()
         self._ending = asyncio.Event()
+        self._turns: FairPool
 
     def routes(self) -> list[Route]:
         """Return the routes `POST /mcp` (for the default agent) and `POST /mcp/{agent}`."""
@@ -72,6 +79,7 @@ class MCPEndpoint:
         The MCP library is loaded at the first request: it takes a second, and 15 MiB of an idle server.
         """
         self._opened, self._wanted, self._ending = asyncio.Future(), asyncio.Event(), asyncio.Event()
+        self._turns = FairPool(places=_TURNS, waiting=_WAITING, turn_waiting=_WAITING)
         serving = asyncio.create_task(self._serve(), name="mcp")
         try:
             yield
@@ -115,6 +123,7 @@ class MCPEndpoint:
         Raises:
             InvalidInputError: the agent's name in the path is not valid.
             HTTPException: the body is longer than the limit (413).
+            OverloadedError: too many requests of the tenant wait.
         """
         checked_agent_name(named(scope["path_params"].get("agent", "default")), "agent")
         body = await read_body(receive, max_bytes=self._max_body_bytes)
@@ -127,7 +136,33 @@ class MCPEndpoint:
             return
         self._wanted.set()
         manager = await asyncio.shield(self._opened)
-        await manager.handle_request({**scope, _CONTEXT: current_context()}, replayed(body, receive), send)
+        turn = _Turn(self._turns, current_context().principal.tenant)
+        try:
+            await turn.take()
+            scope = {**scope, _CONTEXT: current_context(), _TURN: turn}
+            await manager.handle_request(scope, replayed(body, receive), send)
+        finally:
+            turn.leave()
+
+
+class _Turn:
+    # The MCP library works on the event loop for milliseconds, so that few requests are with it at once, fairly by
+    # tenant. A tool that begins to work gives the turn back, as it has a permit of its own.
+
+    def __init__(self, pool: FairPool, tenant: str) -> None:
+        self._pool = pool
+        self._tenant = tenant
+        self._held = False
+
+    async def take(self) -> None:
+        if not await self._pool.enter(self._tenant, patient=True):
+            raise overloaded_error(PermitKind.SEARCH)
+        self._held = True
+
+    def leave(self) -> None:
+        if self._held:
+            self._held = False
+            self._pool.leave(self._tenant)
 
 
 async def _check(body: bytes, scope: Scope) -> None:
@@ -162,6 +197,7 @@ def _session(protocol_context: Context) -> ToolSession:
         reranks=bool(reranks(None, name, workspace)),
         admission=services.admission,
         observe=partial(_observed, services, scope, context, name),
+        on_begin=scope[_TURN].leave,
     )
 
 

@@ -72,6 +72,7 @@ class ToolSession:
         jobs: the background jobs of the server; None elsewhere.
         admission: grants the permits that tools hold while they run; None outside of a server.
         observe: enters a context that counts and records a tool's call, by its operation; None outside of a server.
+        on_begin: called when a tool begins to work; None outside of a server.
     """
 
     agent: AgentMemory
@@ -81,6 +82,7 @@ class ToolSession:
     admission: Admission | None = None
     jobs: Jobs | None = None
     observe: Callable[[Operation], AbstractAsyncContextManager[None]] | None = None
+    on_begin: Callable[[], None] | None = None
 
     @asynccontextmanager
     async def working(self, tool: MemoryTool[Any]) -> AsyncIterator[None]:
@@ -90,6 +92,8 @@ class ToolSession:
             OverloadedError: no permit came free.
         """
         async with AsyncExitStack() as stack:
+            if self.on_begin is not None:
+                self.on_begin()
             context = self.context
             if self.observe is not None:
                 await stack.enter_async_context(self.observe(tool.operation))
