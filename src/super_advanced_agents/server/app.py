@@ -141,6 +141,7 @@ async def _open_services(
     requests = runtime.state or settings.data_dir / "server" / "requests.db"
     authenticator = await stack.enter_async_context(Authenticator(settings, runtime.state))
     idempotency = await stack.enter_async_context(Idempotency(requests))
+    await idempotency.aopen()
     await authenticator.aopen()
     if limiter.shared is not None:
         await stack.enter_async_context(limiter.shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -122,10 +122,7 @@ def prepare(
                 f"{str(file)!r} holds triggers or views, which it must not", hint="restore a backup"
             )
         if version > schema.version:
-            raise schema.newer_version_error(
-                f"{str(file)!r} was written by a newer version: schema {version}, this one knows {schema.version}",
-                hint="upgrade super-advanced-agents",
-            )
+            raise _newer(file, schema, version)
         if check is not None:
             check(connection)
     except sqlite3.Error as exc:
@@ -133,6 +130,28 @@ def prepare(
     if version < schema.version:
         assert file is not None
         _migrate(connection, file, schema, version)
+
+
+def check_not_newer(file: Path, schema: Schema) -> None:
+    """Raise if a newer version of this package wrote a file; one that cannot be read is left to its user.
+
+    Raises:
+        StoreError: it did (see `Schema.newer_version_error`).
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+            version = _read_pragma(connection, "user_version")
+    except sqlite3.Error:
+        return
+    if version > schema.version:
+        raise _newer(file, schema, version)
+
+
+def _newer(file: Path | None, schema: Schema, version: int) -> StoreError | ConfigurationError:
+    return schema.newer_version_error(
+        f"{str(file)!r} was written by a newer version: schema {version}, this one knows {schema.version}",
+        hint="upgrade super-advanced-agents",
+    )
 
 
 def is_of(connection: sqlite3.Connection, schema: Schema) -> bool:

@@ -310,6 +310,15 @@ class RequestTable:
         return len(deleted)
 
 
+def check_requests(file: Path) -> None:
+    """Raise if a newer version of this package wrote the requests in a file. Blocks.
+
+    Raises:
+        StoreError: it did.
+    """
+    sqlite.check_not_newer(file, _SCHEMA)
+
+
 def _open(file: Path) -> sqlite3.Connection:
     private_folder(file.parent)
     try:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
+from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents._runtime.queues.batcher import MicroBatcher
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
@@ -30,6 +31,7 @@ from super_advanced_agents.server.idempotency.request_store import (
     StartRequest,
     Step,
     StepResult,
+    check_requests,
 )
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import current_context
@@ -110,6 +112,17 @@ class Idempotency(Resource):
         self._writer: MicroBatcher[Step, StepResult] = MicroBatcher(
             self._execute, name="server requests", max_batch_cost=_MAX_BATCH_STEPS, max_queue_cost=_MAX_WAITING_STEPS
         )
+
+    async def aopen(self) -> None:
+        """Check the file of requests, which the first of them opens.
+
+        Raises:
+            StoreError: a newer version of this package wrote it.
+        """
+        self._check_open()
+        file = self._place
+        if isinstance(file, Path) and await in_thread(file.exists, name="look for requests"):
+            await in_thread(lambda: check_requests(file), name="check requests")
 
     async def areply(self, key: str, digest: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply | None:
         """Return the reply stored for an idempotency key, or run the write and store its reply.
