@@ -12,9 +12,11 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError
+from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.stores.opening import open_store
 from super_advanced_agents.stores.postgres import PgVectorStore
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
+from super_advanced_agents.tenancy.shared_state import SharedState
 from super_advanced_agents.types import Metadata
 
 DIM = 8
@@ -178,7 +180,7 @@ def test_database_without_the_extension_says_what_to_run(postgres_url: str) -> N
 
 
 def test_role_without_superuser_needs_only_a_schema(postgres_url: str) -> None:
-    """With the extension there and a schema of its own, a plain role opens, writes and searches a store."""
+    """With the extension there and a schema of its own, a plain role has a store, the state of servers and jobs."""
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
         admin.execute("CREATE ROLE saa_user LOGIN")
@@ -188,6 +190,9 @@ def test_role_without_superuser_needs_only_a_schema(postgres_url: str) -> None:
             with PgVectorStore(url, DIM) as store:
                 uid = store.add(np.ones(DIM), {"text": "tea"})
                 assert [match.uid for match in store.search_hybrid(np.ones(DIM), "tea")] == [uid]
+            with SharedState(url) as state:
+                state.open()
+            PostgresDatabase(url).close()
         finally:
             admin.execute("DROP SCHEMA of_user CASCADE")
             admin.execute("DROP ROLE saa_user")
