@@ -74,8 +74,9 @@ class Reader:
             WHERE t.name = %s AND EXISTS (SELECT 1 FROM {{schema}}.records r WHERE r.scope = s.id AND {LIVE})
             ORDER BY s.namespace LIMIT %s"""  # noqa: S608
         )
+        # The sum, as a write may commit after one to another namespace that took a higher number.
         self._version = sql(
-            f"""SELECT max(s.version), max((SELECT max(r.expires_at) FROM {{schema}}.records r
+            f"""SELECT sum(s.version), max((SELECT max(r.expires_at) FROM {{schema}}.records r
                 WHERE r.scope = s.id AND r.expires_at <= {NOW}))
             FROM {{schema}}.scopes s JOIN {{schema}}.tenants t ON t.id = s.tenant
             WHERE t.name = %s AND (%s::text IS NULL OR s.namespace = %s)"""  # noqa: S608

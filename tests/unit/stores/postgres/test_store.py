@@ -219,3 +219,20 @@ async def test_writes_of_many_processes_to_one_namespace_are_all_stored(postgres
     assert await stores[0].acount() == 12
     for store in stores:
         await store.aclose()
+
+
+async def test_version_of_all_namespaces_changes_with_a_write_that_commits_late(
+    postgres_url: str, postgres_schema_url: str
+) -> None:
+    """Another process took its number before a write to another namespace, and committed after it."""
+    schema = postgres_schema_url.rpartition("=")[2]
+    async with PgVectorStore(postgres_schema_url, DIM) as store:
+        for namespace in ("a", "b"):
+            await store.aadd(np.ones(DIM), namespace=namespace)
+        async with await psycopg.AsyncConnection.connect(postgres_url) as other:
+            number = f"nextval('{schema}.versions')"
+            await other.execute(f"UPDATE {schema}.scopes SET version = {number} WHERE namespace = 'a'".encode())
+            await store.aadd(np.ones(DIM), namespace="b")
+            before = await store.aversion()
+            await other.commit()
+            assert await store.aversion() != before
