@@ -65,3 +65,16 @@ def test_nothing_is_removed_while_another_process_sweeps(postgres_url: str, post
         assert store.stats()["rows"] == 1
         other.rollback()
         _until(lambda: store.stats()["rows"] == 0)
+
+
+def test_writes_that_nobody_repeats_are_forgotten(postgres_url: str, postgres_schema_url: str) -> None:
+    """A write older than a day goes without a further write; a younger one stays."""
+    schema = postgres_schema_url.rpartition("=")[2]
+    with PgVectorStore(postgres_schema_url, DIM) as store, psycopg.connect(postgres_url, autocommit=True) as admin:
+        store.count()
+        admin.execute(
+            f"INSERT INTO {schema}.writes SELECT '', id, extract(epoch FROM now()) - age, ''::bytea "
+            f"FROM (VALUES ('old', 90000), ('young', 3600)) AS w(id, age)".encode()
+        )
+        left = f"SELECT write_id FROM {schema}.writes".encode()
+        _until(lambda: admin.execute(left).fetchall() == [("young",)])

@@ -72,7 +72,8 @@ class ExpirySweeper:
             if len(scopes) < _SCOPES:
                 break
             after = scopes[-1][0]
-        await self._database.write(self._trim)
+        if await self._database.read(self._write_ids.has_old):
+            await self._database.write(self._trim)
         return deleted
 
     async def _scopes(self, after: int, connection: Connection) -> list[tuple[int, bool]]:

@@ -39,6 +39,7 @@ class WriteIds:
         )
         self._claimed = sql("SELECT digest, result FROM {schema}.writes WHERE tenant = %s AND write_id = %s")
         self._answer = sql("UPDATE {schema}.writes SET result = %s WHERE tenant = %s AND write_id = %s")
+        self._has_old = sql(f"SELECT EXISTS (SELECT 1 FROM {{schema}}.writes WHERE at < {NOW} - %s)")  # noqa: S608
         self._trim = sql(
             """DELETE FROM {schema}.writes WHERE (tenant, write_id) IN (
                 SELECT tenant, write_id FROM {schema}.writes
@@ -73,6 +74,11 @@ class WriteIds:
         result = await work(connection)
         await connection.execute(self._answer, (orjson.dumps(result).decode(), *key))
         return result
+
+    async def has_old(self, connection: Connection) -> bool:
+        """Return whether there are writes that are older than `RETENTION_S`."""
+        row = await (await connection.execute(self._has_old, (RETENTION_S,))).fetchone()
+        return row is not None and bool(row[0])
 
     async def trim(self, connection: Connection) -> None:
         """Forget up to 2,000 writes that are older than `RETENTION_S`."""
