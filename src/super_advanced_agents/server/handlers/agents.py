@@ -47,6 +47,9 @@ TURNS_OF_A_CHAT = 2
 """The memories of one exchange, which are charged before it."""
 
 
+_FEW_RELOCATED = 64
+
+
 def _agent(context: HandlerContext) -> AsyncLLMAgent:
     return context.workspace.agent(context.target) if context.target else context.workspace.default_agent
 
@@ -103,6 +106,9 @@ async def relocate_memories(request: RelocateMemoriesRequest, context: HandlerCo
     _check_batch([*request.memories, *request.order], "memories")
     await context.charge(request)
     await context.request_context.charge(len(request.order))
+    room = context.request_context.room
+    if room is not None and len(request.memories) + len(request.order) > _FEW_RELOCATED:
+        await room.take()  # the memories that move are read and written as a whole
     with rename_error_fields("memories"):
         try:
             return await agent.arelocate_memories(request.memories, order=request.order)
