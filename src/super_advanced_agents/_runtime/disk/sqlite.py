@@ -133,10 +133,12 @@ def prepare(
 
 
 def check_not_newer(file: Path, schema: Schema) -> None:
-    """Raise if a newer version of this package wrote a file; one that cannot be read is left to its user.
+    """Raise if a newer version of this package wrote a file.
+
+    A file that cannot be read is left to the code that opens it.
 
     Raises:
-        StoreError: it did (see `Schema.newer_version_error`).
+        StoreError: a newer version wrote it (see `Schema.newer_version_error`).
     """
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
