@@ -88,6 +88,22 @@ def test_windows_follow_changes_of_neighbours(store: MilvusVectorStore):
                 assert found[uid] == pytest.approx(expected[uid], abs=2e-5)
 
 
+def test_windows_follow_a_turn_that_is_replaced_by_a_record_without_a_session(store: MilvusVectorStore):
+    """Also where the client had just seen that the tenant has no sessions."""
+    with FAISSVectorStore(DIM, index="flat") as embedded:
+        for one in (store, embedded):
+            one.add(np.ones(DIM), {"text": "a cat and tea"}, "u2")
+            [record] = one.get(["u2"])
+            one.put([record])  # no sessions yet
+            texts = [{"text": f"{word} in the house"} for word in WORDS[:3]]
+            one.add_batch(np.ones((3, DIM)), texts, ["u1", "u2", "u3"], sessions=["s"] * 3)
+            one.put([record])
+        for word in WORDS[:8]:
+            found = {match.uid: match.score for match in store.search_keywords(word, 10)}
+            expected = {match.uid: match.score for match in embedded.search_keywords(word, 10)}
+            assert found == pytest.approx(expected, abs=2e-5)
+
+
 def test_rarest_words_find_the_best_of_very_many_texts(store: MilvusVectorStore):
     """Words that are in every text are not read once they cannot change the first k."""
     vectors = np.random.default_rng(0).normal(size=(900, DIM))

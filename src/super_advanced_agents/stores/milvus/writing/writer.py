@@ -36,6 +36,8 @@ _SWEEP_EVERY_S = 60.0
 _SWEPT_ROWS = 1_000
 _MODEL_KNOWN_S = 2.0
 _MAX_MODELS = 10_000
+_NO_SESSIONS_S = 5.0
+"""The seconds for which a tenant without sessions is not asked about again, unless one is written here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Writer:
         self._models: dict[Scope, tuple[str, float]] = {}
         self._swept_at: dict[str, float] = {}
         self._last_seq = 0
+        self._without_sessions: dict[str, float] = {}
         self._recent = RecentWrites()
 
     def prepare(self, request: WriteRequest[Any]) -> PreparedWrite:
@@ -113,9 +116,28 @@ class Writer:
 
     def _begin(self, tenant: str, writes: Sequence[PreparedWrite]) -> Transaction:
         transaction = Transaction(self._table, tenant, self._recent)
-        transaction.load(key for write in writes for key in _keys_of(write.request))
-        transaction.load_sessions(session for write in writes for session in _sessions_of(write.request))
+        keys = [key for write in writes for key in _keys_of(write.request)]
+        sessions = [session for write in writes for session in _sessions_of(write.request)]
+        if sessions:
+            self._without_sessions.pop(tenant, None)
+        # A complete record needs nothing of the one that it replaces, except the neighbours of a turn. Milvus takes as
+        # long to find which of 1,000 keys exist as to store the rows.
+        if all(isinstance(write.request, PutRequest) for write in writes) and not self._may_have_sessions(tenant):
+            transaction.assume_new(keys)
+        transaction.load(keys)
+        transaction.load_sessions(sessions)
         return transaction
+
+    def _may_have_sessions(self, tenant: str) -> bool:
+        now = time.monotonic()
+        if now < self._without_sessions.get(tenant, 0.0):
+            return False
+        if self._table.some(tenant, every(self._table.scope(tenant), 'session != ""'), ["pk"], 1):
+            return True
+        if len(self._without_sessions) >= _MAX_MODELS:
+            self._without_sessions.clear()
+        self._without_sessions[tenant] = now + _NO_SESSIONS_S
+        return False
 
     def _write_once(self, write: PreparedWrite) -> object:
         request = write.request
