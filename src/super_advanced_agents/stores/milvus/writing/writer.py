@@ -37,7 +37,7 @@ _SWEPT_ROWS = 1_000
 _MODEL_KNOWN_S = 2.0
 _MAX_MODELS = 10_000
 _NO_SESSIONS_S = 5.0
-"""The seconds for which a tenant without sessions is not asked about again, unless one is written here."""
+"""The seconds for which a tenant counts as one without sessions, unless one is written here."""
 
 
 @dataclass(frozen=True, slots=True)
