@@ -219,7 +219,7 @@ def test_list_of_a_store_in_use_names_the_process_that_holds_it(saa):
 def test_add_fails_when_the_data_folder_cannot_be_created(saa, tmp_path):
     """A file in its place stops even root, unlike missing permissions."""
     (tmp_path / "data").write_text("in the way")
-    assert "is not a folder" in saa("add", "x", code=1).stderr
+    assert "is a file, no data folder" in saa("add", "x", code=2).stderr
 
 
 def test_unknown_model_is_named_by_add_and_pull(saa, monkeypatch, tmp_path):
