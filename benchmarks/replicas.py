@@ -7,28 +7,22 @@ one; the rows show what sharing an engine costs: limits and versions of results 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
 from statistics import median
 
 import uvloop
 
-from benchmarks import programs
 from benchmarks.driver import Load, drive, request
 from benchmarks.locomo import distinct_questions
 from benchmarks.measure import Bench, Rates, Row, interleave, percentile
-from benchmarks.served import SAA
+from benchmarks.served import server
 
 _REPLICAS, _CALLERS, _TOP_K = 3, 24, 10
 _RATE_TARGET, _P99_TARGET = 1.0, 1.3
-_READY_S = 60.0
 _LIMITS = {"SAA_RATE_LIMIT_PER_KEY": "100000000", "SAA_RATE_LIMIT_PER_TENANT": "100000000"}
 """Limits that are counted in Valkey and never reached."""
 
@@ -46,16 +40,13 @@ def rows(bench: Bench) -> Iterator[Row]:
             **_LIMITS,
             "SAA_STORE_URL": f"{url}{separator}schema=bench_replicas",
             "SAA_SHARED_LIMITS": f"valkey://127.0.0.1:{valkey.port}",
-            "SAA_LINGER_S": "0",
-            "SAA_LOG_LEVEL": "ERROR",
         }
-        ports, key = [], ""
-        for number in range(_REPLICAS):
-            port, made = stack.enter_context(_server(bench.folder / f"replica{number}", environment))
-            ports.append(port)
-            key = key or made
+        servers = [
+            stack.enter_context(server(bench.folder / f"replica{number}", one_core=False, **environment))
+            for number in range(_REPLICAS)
+        ]
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        yield from _searches(bench, runner, ports, {"Authorization": f"Bearer {key}"})
+        yield from _searches(bench, runner, [each.port for each in servers], servers[0].headers)
 
 
 def _searches(bench: Bench, runner: asyncio.Runner, ports: list[int], headers: dict[str, str]) -> Iterator[Row]:
@@ -109,31 +100,3 @@ def _checked(load: Load) -> Load:
     if max(load.statuses) >= 300:
         raise RuntimeError(f"the server answered {load.statuses}")
     return load
-
-
-@contextmanager
-def _server(folder: Path, environment: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """Run one server over the shared engine, and yield its port and the admin key that it made."""
-    program = subprocess.Popen(
-        [*SAA, "serve", "--port", "0", "--json", "--data-dir", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=programs.environment(**environment),
-    )
-    with program:
-        assert program.stdout is not None
-        started = json.loads(program.stdout.readline())
-        port, until = int(started["url"].rpartition(":")[2]), time.monotonic() + _READY_S
-        try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close()
-                    break
-                except OSError:
-                    if program.poll() is not None or time.monotonic() > until:
-                        raise
-                    time.sleep(0.1)
-            yield port, started.get("admin_key") or ""
-        finally:
-            program.terminate()

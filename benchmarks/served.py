@@ -43,18 +43,29 @@ class Served:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Served]:
-    """Run `saa serve` over a new folder without rate limits, and yield it when it is ready."""
+def server(folder: Path, *, one_core: bool = True, **environment: str) -> Iterator[Served]:
+    """Run `saa serve` over a new folder, and yield it when it is ready.
+
+    Args:
+        folder: the data folder.
+        one_core: whether it may use the last core only.
+        environment: more variables; without any there are no rate limits.
+    """
     options = ["--port", "0", "--json", "--data-dir", str(folder)]
-    with programs.on_one_core():
+    settings = {
+        "SAA_RATE_LIMIT_PER_KEY": "0",
+        "SAA_RATE_LIMIT_PER_TENANT": "0",
+        "SAA_LINGER_S": "0",
+        "SAA_LOG_LEVEL": "ERROR",
+        **environment,
+    }
+    with programs.on_one_core(one_core):
         program = subprocess.Popen(
             [*SAA, "serve", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=programs.environment(
-                SAA_RATE_LIMIT_PER_KEY="0", SAA_RATE_LIMIT_PER_TENANT="0", SAA_LINGER_S="0", SAA_LOG_LEVEL="ERROR"
-            ),
+            env=programs.environment(**settings),
         )
     with program:
         assert program.stdout is not None
@@ -62,7 +73,8 @@ def server(folder: Path) -> Iterator[Served]:
         port = int(started["url"].rpartition(":")[2])
         try:
             _wait_until_answering(f"http://127.0.0.1:{port}/readyz", program)
-            yield Served(port, started["grpc"].removeprefix("grpc://"), started["admin_key"], program.pid)
+            key = started.get("admin_key") or ""  # only the first server of a database makes one
+            yield Served(port, started["grpc"].removeprefix("grpc://"), key, program.pid)
         finally:
             program.terminate()
 
