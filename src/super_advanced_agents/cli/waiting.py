@@ -14,7 +14,7 @@ OpenedT = TypeVar("OpenedT")
 
 _WAIT_S = 10.0
 _NOTE_S = 1.0
-_PAUSE_S = 0.05
+_PAUSE_S, _SERVER_PAUSE_S = 0.05, 0.5
 
 
 def in_turn(data_dir: Path, open_: Callable[[], OpenedT]) -> OpenedT:
@@ -32,21 +32,16 @@ def in_turn(data_dir: Path, open_: Callable[[], OpenedT]) -> OpenedT:
     from super_advanced_agents.errors import StoreLockedError
     from super_advanced_agents.tenancy.data_folder.server_address import naming_server
 
-    begun, noted = time.monotonic(), False
+    wait = _Wait()
     while True:
         try:
             return open_()
         except StoreLockedError as exc:
             error = naming_server(exc, data_dir)
-            waited_s = time.monotonic() - begun
             if error is not exc:
                 raise error from exc
-            if waited_s >= _WAIT_S:
+            if not wait.goes_on(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.", _PAUSE_S):
                 raise
-            if waited_s >= _NOTE_S and not noted:
-                noted = True
-                print_note(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.")
-        time.sleep(_PAUSE_S)
 
 
 def wait_for_server(url: str) -> None:
@@ -66,19 +61,33 @@ def wait_for_server(url: str) -> None:
 
     address = Address.parsed(url)
     host, _, port = address.target.rpartition(":")
-    begun, noted = time.monotonic(), False
+    wait, note = _Wait(), f"Waiting up to {_WAIT_S:.0f} s for the server {address.url!r}."
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_WAIT_S).close()
             return
         except OSError as exc:
-            waited_s = time.monotonic() - begun
-            if waited_s >= _WAIT_S or isinstance(exc, socket.gaierror):
+            if isinstance(exc, socket.gaierror) or not wait.goes_on(note, _SERVER_PAUSE_S):
                 raise EngineUnavailableError(
                     f"the server {address.url!r} cannot be reached ({exc.strerror or type(exc).__name__})",
                     hint="check that it runs, and the address",
                 ) from exc
-        if waited_s >= _NOTE_S and not noted:
-            noted = True
-            print_note(f"Waiting up to {_WAIT_S:.0f} s for the server {address.url!r}.")
-        time.sleep(10 * _PAUSE_S)
+
+
+class _Wait:
+    # A wait of up to 10 s, which the user is told of once it lasts.
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._noted = False
+
+    def goes_on(self, note: str, pause_s: float) -> bool:
+        """Pause and return True, or return False when the time is over."""
+        waited_s = time.monotonic() - self._begun
+        if waited_s >= _WAIT_S:
+            return False
+        if waited_s >= _NOTE_S and not self._noted:
+            self._noted = True
+            print_note(note)
+        time.sleep(pause_s)
+        return True
