@@ -134,7 +134,7 @@ endef
 # locked. Where bounds of two meet, older versions warn of what a newer one has deprecated.
 LOWEST_EXTRAS := pdf,parquet,postgres,milvus,valkey,traces,dask,encryption,socks
 LOWEST_TESTS  := $(addprefix tests/unit/,agents cli client embeddings formats generation protocol server stores/faiss) \
-	tests/integration/mcp tests/integration/test_rest.py
+	tests/integration/mcp tests/integration/rest
 .venv-lowest/.installed: pyproject.toml .venv-lock/bin/uv
 	$(call make_venv,.venv-lowest)
 	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_memories_collections_and_keys_outlive_a_killed_server_without_a_data_fo
         assert _found(client, "Miso") == ["cat"]
         found = client.post("/v1/collections/points/search", json={"query_vector": [1, 0, 0]})
         assert [match["uid"] for match in found.json()["results"]] == ["x"]
+
+
+def test_server_leaves_a_receipt_of_what_expired(machine):
+    """The write that finds it deletes it; the entry is there when the server has stopped."""
+    with machine.server() as client:
+        items = [{"text": f"The tide turns at {n}.", "expires_in_s": 1} for n in range(3)]
+        client.post("/v1/agents/guide/memories", json={"memories": items}).raise_for_status()
+        deadline = time.monotonic() + 30
+        while client.get("/v1/agents/guide/memories:count").json()["count"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        _add(client, "The boat is in Porto.", "boat")
+    entries = machine.json("audit", "tail")["entries"]
+    assert [entry["items"] for entry in entries if entry["operation"] == "expire"] == [3]
 
 
 def test_commands_and_servers_share_the_database(machine):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from super_advanced_agents.cli.output import print_note
@@ -49,3 +50,21 @@ def record(
         )
     except (OSError, SuperAdvancedAgentsError) as exc:
         print_note(f"The audit log could not be written: {exc}")
+
+
+@contextmanager
+def recorded_expiries(data_dir: Path) -> Iterator[None]:
+    """Enter a context whose end appends how many expired records the process has deleted in it.
+
+    Args:
+        data_dir: the data folder.
+    """
+    from super_advanced_agents.telemetry import counter
+
+    expired = counter("store_records_expired")
+    before = expired.value
+    try:
+        yield
+    finally:
+        if expired.value > before:
+            record(data_dir, "expire", tenant="", items=int(expired.value - before))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from super_advanced_agents.cli.output import print_note
+from super_advanced_agents.cli.recording import recorded_expiries
 from super_advanced_agents.cli.waiting import in_turn, wait_for_server
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def open_local_agent(
     folder = folder_of(settings.store_url)
     is_missing = folder is not None and not has_store(folder)
     with (
+        recorded_expiries(data_dir),
         embedding_pipeline(settings) as pipeline,
         language_model(settings) as generator,
         LocalStore(pipeline.dim)
@@ -194,10 +196,14 @@ def open_namespace(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, st
     if folder is None:
         from super_advanced_agents.tenancy.model_loading import embedding_pipeline
 
-        with embedding_pipeline(settings) as pipeline, open_store(settings.store_url, dim=pipeline.dim) as store:
+        with (
+            recorded_expiries(data_dir),
+            embedding_pipeline(settings) as pipeline,
+            open_store(settings.store_url, dim=pipeline.dim) as store,
+        ):
             yield store, settings.agent
     elif has_store(folder):
-        with in_turn(data_dir, lambda: open_local_store(folder)) as local:
+        with recorded_expiries(data_dir), in_turn(data_dir, lambda: open_local_store(folder)) as local:
             yield local, settings.agent
     else:
         with LocalStore(1) as empty:
@@ -245,7 +251,10 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
         raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
     if dim is None and not has_store(folder):
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
-    with in_turn(data_dir, lambda: open_local_store(folder, dim=dim, metric=metric)) as store:
+    with (
+        recorded_expiries(data_dir),
+        in_turn(data_dir, lambda: open_local_store(folder, dim=dim, metric=metric)) as store,
+    ):
         yield store
 
 

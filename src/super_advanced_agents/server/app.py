@@ -146,14 +146,7 @@ async def _open_services(
     if limiter.shared is not None:
         await stack.enter_async_context(limiter.shared)
     jobs = await stack.enter_async_context(opened_jobs(settings, runtime=runtime))
-    audit = await stack.enter_async_context(
-        AuditLog(
-            settings.data_dir,
-            mode=settings.audit,
-            lines=settings.audit_lines,
-            fails_closed=settings.audit_fails_closed,
-        )
-    )
+    audit = await stack.enter_async_context(AuditLog.of(settings))
     checks = [runtime.check_files, idempotency.check_files, jobs.check_files]
     storage = await stack.enter_async_context(StorageWatch(checks))
     return Services(

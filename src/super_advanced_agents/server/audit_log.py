@@ -15,6 +15,7 @@ from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.telemetry import counter, get_logger
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.data_folder.audit_files import AUDIT_FOLDER, AuditFiles, Entry
+from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import JSONValue
 
 AuditMode = Literal["off", "changes", "all"]
@@ -57,6 +58,16 @@ class AuditLog(Resource):
             self._write, name="audit log", max_batch_cost=_MAX_BATCH, max_queue_cost=_MAX_QUEUED
         )
         self._readers = Workers(name="audit reader", threads=1, max_queue=_MAX_READERS)
+
+    @classmethod
+    def of(cls, settings: Settings) -> AuditLog:
+        """Return the audit log that the settings ask for."""
+        return cls(
+            settings.data_dir,
+            mode=settings.audit,
+            lines=settings.audit_lines,
+            fails_closed=settings.audit_fails_closed,
+        )
 
     def covers(self, operation: Operation | None) -> bool:
         """Return whether requests of an operation have an entry."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import ConfigurationError, SuperAdvancedAgentsError
 from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.jobs.worker import Worker
+from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aput_given_keys
 from super_advanced_agents.server.auth.certificates import check_certificate
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.logs import level_signals
+from super_advanced_agents.server.observing.expiries import ExpiryReceipts
 from super_advanced_agents.server.observing.exporter import metrics_server
 from super_advanced_agents.server.observing.loop_lag import measure_loop_lag
 from super_advanced_agents.server.observing.metrics import Metrics, Sample
@@ -66,11 +68,13 @@ async def arun_worker(
         await aput_given_keys(settings)
         await acheck_addresses(settings, settings.metrics_host)
     with _stop_event() as stop:
-        async with exported_traces(settings), Runtime(settings) as runtime:
+        async with exported_traces(settings), AuditLog.of(settings) as audit, Runtime(settings) as runtime:
             await runtime.aopen()
+            receipts = ExpiryReceipts(audit)
             tasks = [
                 asyncio.create_task(runtime.akeep_loading(), name="load models"),
                 asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
+                asyncio.create_task(receipts.arun(), name="record expiries"),
             ]
             try:
                 async with (
@@ -87,6 +91,8 @@ async def arun_worker(
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
+                    await receipts.atell()
 
 
 def _samples(worker: Worker, stop: asyncio.Event) -> Iterator[Sample]:

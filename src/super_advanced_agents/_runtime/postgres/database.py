@@ -100,11 +100,22 @@ class Database:
 
         return await self._submit(run, seconds)
 
-    async def write(self, work: Callable[[Connection], Awaitable[T]], *, seconds: float | None = None) -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        seconds: float | None = None,
+        committed: Callable[[T], None] | None = None,
+    ) -> T:
         """Return the result of work that is one transaction, committed when this returns.
 
         It is repeated when the server asks for that (a deadlock), or when the connection was lost before the commit.
         Cancelling takes it back only while it waits for a connection; after that it is carried out to its end.
+
+        Args:
+            work: the work.
+            seconds: the most seconds of it, in place of `statement_s`.
+            committed: called once with the result, in the database's event loop, also if the caller has left by then.
 
         Raises:
             EngineUnavailableError: the database cannot be reached. Where the connection was lost during the commit,
@@ -117,6 +128,8 @@ class Database:
                 async with connection.transaction():
                     result = await work(connection)
                     committing = True
+                if committed is not None:
+                    committed(result)
                 return result
             except Exception as exc:
                 if committing and is_disconnect(exc):

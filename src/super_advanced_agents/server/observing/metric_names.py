@@ -44,7 +44,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "store_commits": "Transactions of the shared store.",
         "store_changes": "Records of the shared store by what was done with them.",
         "recall_probe_neighbours": "True nearest neighbours in probes of recall, by whether the index found them.",
-        "store_records_expired": "Expired records that embedded stores of the process deleted.",
+        "store_records_expired": "Expired records that the stores of the process deleted.",
         "store_searches": "Searches of the shared store that were no cached results.",
         "audit_entries_dropped": "Entries of the audit log that could not be written.",
         "log_lines_dropped": "Log lines that nobody read in time.",

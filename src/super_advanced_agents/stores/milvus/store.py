@@ -20,6 +20,7 @@ from super_advanced_agents.stores.milvus.reader import Reader
 from super_advanced_agents.stores.milvus.schema import drop_collection, open_collection
 from super_advanced_agents.stores.milvus.searcher import Searcher
 from super_advanced_agents.stores.milvus.table import Table
+from super_advanced_agents.stores.milvus.writing.expiry import ExpirySweep, ExpirySweeper
 from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
 from super_advanced_agents.stores.milvus.writing.writer import PreparedWrite, Writer, cost_of
 from super_advanced_agents.stores.options import IndexKind, Metric
@@ -117,11 +118,13 @@ class MilvusVectorStore(VectorStore):
         self._searcher = Searcher(table, metric=metric, index=opened.index_kind, limits=self._limits)
         self._table = table
         self._writes = Writer(table, WriteIds(connection), metric=metric, limits=self._limits)
-        self._writer: MicroBatcher[PreparedWrite, object] = MicroBatcher(
+        self._writer: MicroBatcher[PreparedWrite | ExpirySweep, object] = MicroBatcher(
             self._writes.write, name="milvus writer", cost=cost_of,
             max_batch_cost=_MAX_STORED_TOGETHER, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._readers = Workers(name="milvus reader", threads=_THREADS, max_queue=_MAX_QUEUED_READS)
+        self._sweeper = ExpirySweeper(table, self._writer.submit)
+        self._sweeper.start()
         self._handlers: dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]] = {
             AddRequest: self._add,
             PutRequest: self._put,
@@ -248,4 +251,5 @@ class MilvusVectorStore(VectorStore):
             stack.callback(self._connection.close)
             stack.callback(self._readers.close)
             stack.callback(self._writer.close)
+            stack.callback(self._sweeper.close)
             stack.callback(super()._release)

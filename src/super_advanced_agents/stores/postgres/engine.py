@@ -14,7 +14,7 @@ from super_advanced_agents.stores.postgres.schema import StoreSettings, open_sch
 from super_advanced_agents.stores.postgres.scopes import Scopes
 from super_advanced_agents.stores.postgres.searching.searcher import Searcher
 from super_advanced_agents.stores.postgres.writing.batches import Batch
-from super_advanced_agents.stores.postgres.writing.deleter import Deleter
+from super_advanced_agents.stores.postgres.writing.deleter import Deleter, Swept
 from super_advanced_agents.stores.postgres.writing.keywords import KeywordWriter
 from super_advanced_agents.stores.postgres.writing.sweeper import ExpirySweeper
 from super_advanced_agents.stores.postgres.writing.write_ids import WriteIds
@@ -121,17 +121,19 @@ class Engine:
         answer = self._handlers[type(request)]
         if isinstance(request, UpdateRequest | DeleteRequest):
             seconds = _WRITE_S if isinstance(request, DeleteRequest) else None
-            return await self._change(request, lambda c: answer(c, request), seconds=seconds)
+            return await self._change(request, lambda c, _: answer(c, request), seconds=seconds)
         return await self._read(lambda c, room: answer(c, request, room))
 
     async def add(self, request: AddRequest, batch: Batch) -> list[str]:
         """Add the records of a prepared batch; return their uids."""
-        return await self._change(request, lambda c: self._writer.add(c, request.tenant, batch), batch.namespace)
+        return await self._change(
+            request, lambda c, swept: self._writer.add(c, request.tenant, batch, swept), batch.namespace
+        )
 
     async def put(self, request: PutRequest, batches: list[Batch]) -> int:
         """Store complete records; return the number of records stored."""
         try:
-            return await self._change(request, lambda c: self._writer.put(c, request.tenant, batches))
+            return await self._change(request, lambda c, _: self._writer.put(c, request.tenant, batches))
         finally:
             for batch in batches:
                 self._scopes.forget(request.tenant, batch.namespace)
@@ -160,16 +162,18 @@ class Engine:
     async def _change(
         self,
         request: Any,
-        work: Callable[[Connection], Awaitable[T]],
+        work: Callable[[Connection, Swept], Awaitable[T]],
         namespace: str | None = None,
         *,
         seconds: float | None = None,
     ) -> T:
-        async def once(connection: Connection) -> T:
-            return await self._write_ids.once(connection, request, work)
+        async def once(connection: Connection) -> tuple[T, Swept]:
+            swept = Swept()
+            return await self._write_ids.once(connection, request, lambda c: work(c, swept)), swept
 
         try:
-            return await self._database.write(once, seconds=seconds)
+            result, _ = await self._database.write(once, seconds=seconds, committed=lambda done: done[1].count())
+            return result
         finally:
             # A search of this process sees the state that the write left.
             name = namespace or getattr(request, "namespace", None) or DEFAULT_NAMESPACE

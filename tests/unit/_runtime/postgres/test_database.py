@@ -68,6 +68,28 @@ async def test_work_that_takes_too_long_is_stopped(database: Database) -> None:
     assert await database.read(_one) == 1
 
 
+async def test_a_commit_is_told_once_and_nothing_else(database: Database) -> None:
+    """Not a transaction that fails; one that is repeated after a conflict tells its last result."""
+    told: list[int] = []
+    attempts = 0
+
+    async def conflict(connection: Connection) -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await connection.execute("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
+        return attempts
+
+    async def fail(connection: Connection) -> int:
+        await connection.execute("SELECT 1")
+        raise ZeroDivisionError
+
+    assert await database.write(conflict, committed=told.append) == 2
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail, committed=told.append)
+    assert told == [2]
+
+
 async def test_transactions_are_all_or_nothing(database: Database) -> None:
     """A write whose work raises leaves nothing behind."""
     await migrate(database, "test", {1: Step(["CREATE TABLE {schema}.t (n integer)"])})

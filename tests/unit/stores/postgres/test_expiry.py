@@ -9,11 +9,15 @@ import numpy as np
 import psycopg
 import pytest
 
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.stores.postgres import PgVectorStore
 from super_advanced_agents.stores.postgres.writing import sweeper
+from super_advanced_agents.stores.requests import AddRequest, Bounds
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
+from super_advanced_agents.telemetry import counter
 
 DIM = 4
+_EXPIRED = counter("store_records_expired")
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +40,7 @@ def _expire_all(url: str, schema_url: str) -> None:
 
 def test_expired_records_are_removed_without_another_write(postgres_url: str, postgres_schema_url: str) -> None:
     """Those of all tenants and namespaces go, in batches, with their postings; the others stay."""
+    counted = _EXPIRED.value
     with PgVectorStore(postgres_schema_url, DIM) as store:
         for tenant in ("ann", "bob", "eve"):
             view = tenant_view(store, tenant)
@@ -46,6 +51,8 @@ def test_expired_records_are_removed_without_another_write(postgres_url: str, po
         assert store.stats()["rows"] == 1_803
         _expire_all(postgres_url, postgres_schema_url)
         _until(lambda: store.stats()["rows"] == 3)
+        _until(lambda: _EXPIRED.value - counted >= 1_800)
+        assert _EXPIRED.value - counted == 1_800
         assert store.stats()["expired"] == 0
         [found] = tenant_view(store, "bob").search_keywords("tea", namespace="a")
         assert found.uid == "kept"
@@ -78,3 +85,19 @@ def test_writes_that_nobody_repeats_are_forgotten(postgres_url: str, postgres_sc
         )
         left = f"SELECT write_id FROM {schema}.writes".encode()
         _until(lambda: admin.execute(left).fetchall() == [("young",)])
+
+
+def test_records_that_a_write_removes_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch, postgres_url: str, postgres_schema_url: str
+) -> None:
+    """A repetition of the write, which changes nothing, counts none."""
+    monkeypatch.setattr(sweeper, "INTERVAL_S", 3_600)
+    with PgVectorStore(postgres_schema_url, DIM) as store:
+        store.add_batch(np.ones((3, DIM)), expires_in_s=[3_600] * 3)
+        _expire_all(postgres_url, postgres_schema_url)
+        counted, vectors = _EXPIRED.value, np.ones((1, DIM), np.float32)
+        request = AddRequest(bounds=Bounds(dim=DIM), vectors=vectors, write_id="once")
+        for _ in range(2):
+            run_sync(store.aexecute(request))
+        assert _EXPIRED.value - counted == 3
+        assert store.stats()["rows"] == 1

@@ -9,6 +9,7 @@ import typer
 
 from super_advanced_agents.cli.options import AGENT, AgentName, DataDir, ModelsDir
 from super_advanced_agents.cli.output import print_result, report_errors
+from super_advanced_agents.cli.recording import recorded_expiries
 
 if TYPE_CHECKING:
     from super_advanced_agents.tenancy.runtime import Runtime
@@ -50,7 +51,11 @@ def mcp(
     configure_logging("WARNING")
     # Nothing can interrupt the thread that reads standard input; acknowledged writes are durable already.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    asyncio.run(_local(data_dir, models_dir, agent) if url is None else _remote(url, api_key, agent))
+    if url is not None:
+        asyncio.run(_remote(url, api_key, agent))
+        return
+    with recorded_expiries(data_dir):
+        asyncio.run(_local(data_dir, models_dir, agent))
 
 
 async def _remote(url: str, api_key: str | None, agent: str) -> None:

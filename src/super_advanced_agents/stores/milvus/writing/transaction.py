@@ -140,8 +140,8 @@ class Transaction:
         self._changed[key] = None
         self._deleted.pop(key, None)
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Delete the rows with these primary keys.
+    def remove(self, keys: Iterable[str]) -> int:
+        """Delete the rows with these primary keys; return their number.
 
         They exist in the table, and this transaction has not changed them.
         """
@@ -152,6 +152,7 @@ class Transaction:
             self._rows[key] = None
             self._changed.pop(key, None)
             self._deleted[key] = None
+        return len(rows)
 
     def _session(self, namespace: str, name: str) -> _Session:
         self.load_sessions([(namespace, name)])

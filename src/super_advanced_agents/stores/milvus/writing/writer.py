@@ -16,6 +16,7 @@ from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.milvus.expressions import among, every
 from super_advanced_agents.stores.milvus.rows import Content, Row, Scope, primary_key
 from super_advanced_agents.stores.milvus.table import Table
+from super_advanced_agents.stores.milvus.writing.expiry import ExpiredRows, ExpirySweep
 from super_advanced_agents.stores.milvus.writing.recent_writes import RecentWrites
 from super_advanced_agents.stores.milvus.writing.transaction import Transaction
 from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
@@ -32,8 +33,6 @@ from super_advanced_agents.stores.requests import (
 )
 from super_advanced_agents.stores.validation import bounded_rows, model_mismatch, unit_rows
 
-_SWEEP_EVERY_S = 60.0
-_SWEPT_ROWS = 1_000
 _MODEL_KNOWN_S = 2.0
 _MAX_MODELS = 10_000
 _NO_SESSIONS_S = 5.0
@@ -64,10 +63,10 @@ class Writer:
         self._limits = limits
         self._scaled = unit_rows if metric == "cosine" else bounded_rows
         self._models: dict[Scope, tuple[str, float]] = {}
-        self._swept_at: dict[str, float] = {}
         self._last_seq = 0
         self._without_sessions: dict[str, float] = {}
         self._recent = RecentWrites()
+        self._expired = ExpiredRows(table, self._recent)
 
     def prepare(self, request: WriteRequest[Any]) -> PreparedWrite:
         """Check the vectors of a request, and compute the terms and facts of its records.
@@ -88,7 +87,7 @@ class Writer:
                 self._scaled(request.vector[np.newaxis], field="vector")
         return PreparedWrite(request)
 
-    def write(self, writes: list[PreparedWrite]) -> list[object]:
+    def write(self, writes: list[PreparedWrite | ExpirySweep]) -> list[object]:
         """Execute writes in order, and store neighbouring ones of a tenant together.
 
         Returns:
@@ -97,22 +96,27 @@ class Writer:
         results: list[object] = []
         for _, numbered in groupby(enumerate(writes), key=_group_of):
             group = [write for _, write in numbered]
-            outcomes: list[object] = []
             try:
-                if group[0].request.write_id is not None:
-                    outcomes = [self._write_once(group[0])]
-                else:
-                    transaction = self._begin(group[0].request.tenant, group)
-                    for write in group:
-                        try:
-                            outcomes.append(self._apply(write, transaction))
-                        except (InvalidInputError, ModelMismatchError) as exc:
-                            outcomes.append(exc)  # raised before the write changed anything
-                    self._flush(transaction)
+                results.extend(self._execute(group))
             except Exception as exc:
-                outcomes = [exc] * len(group)
-            results.extend(outcomes)
+                results.extend([exc] * len(group))
         return results
+
+    def _execute(self, group: Sequence[PreparedWrite | ExpirySweep]) -> list[object]:
+        outcomes: list[object] = []
+        writes = [write for write in group if isinstance(write, PreparedWrite)]
+        if not writes:
+            return [self._expired.delete(sweep) for sweep in group if isinstance(sweep, ExpirySweep)]
+        if writes[0].request.write_id is not None:
+            return [self._write_once(writes[0])]
+        transaction = self._begin(writes[0].request.tenant, writes)
+        for write in writes:
+            try:
+                outcomes.append(self._apply(write, transaction))
+            except (InvalidInputError, ModelMismatchError) as exc:
+                outcomes.append(exc)  # raised before the write changed anything
+        self._flush(transaction)
+        return outcomes
 
     def _begin(self, tenant: str, writes: Sequence[PreparedWrite]) -> Transaction:
         transaction = Transaction(self._table, tenant, self._recent)
@@ -167,21 +171,7 @@ class Writer:
         if len(self._models) >= _MAX_MODELS:
             self._models.clear()
         self._models.update((scope, (model, now + _MODEL_KNOWN_S)) for scope, model in transaction.models.items())
-        self._sweep(transaction.tenant, now)
-
-    def _sweep(self, tenant: str, now: float) -> None:
-        # Expired rows are found by no search; they take room, and stand in the windows of their neighbours.
-        if now < self._swept_at.setdefault(tenant, now + _SWEEP_EVERY_S):
-            return
-        if len(self._swept_at) >= _MAX_MODELS:
-            self._swept_at.clear()
-        self._swept_at[tenant] = now + _SWEEP_EVERY_S
-        expired = f"expires_at <= {self._table.clock.now()!r}"
-        rows = self._table.some(tenant, every(self._table.scope(tenant), expired), ["pk"], _SWEPT_ROWS)
-        if rows:
-            transaction = Transaction(self._table, tenant, self._recent)
-            transaction.remove(row["pk"] for row in rows)
-            transaction.flush(only=expired)  # another client may have replaced one meanwhile
+        self._expired.delete_after_write(transaction.tenant)
 
     # -- each kind of write ---------------------------------------------------------------------------------------
 
@@ -343,9 +333,9 @@ class Writer:
         return iter(range(first, first + count))
 
 
-def cost_of(write: PreparedWrite) -> int:
+def cost_of(write: PreparedWrite | ExpirySweep) -> int:
     """Return how many records a write counts as in the queue of writes."""
-    return max(1, len(write.contents))
+    return max(1, len(write.contents)) if isinstance(write, PreparedWrite) else 1
 
 
 def _contents(request: AddRequest | PutRequest) -> list[Content]:
@@ -355,9 +345,12 @@ def _contents(request: AddRequest | PutRequest) -> list[Content]:
     ]
 
 
-def _group_of(numbered: tuple[int, PreparedWrite]) -> tuple[str, int]:
+def _group_of(numbered: tuple[int, PreparedWrite | ExpirySweep]) -> tuple[str, int]:
     # Neighbouring writes of equal keys are stored together; a key with the position is unique.
-    position, write = numbered[0], numbered[1].request
+    position, prepared = numbered
+    if isinstance(prepared, ExpirySweep):
+        return prepared.tenant, position + 1
+    write = prepared.request
     alone = write.write_id is not None or isinstance(write, DeleteRequest)
     return write.tenant, position + 1 if alone else 0
 

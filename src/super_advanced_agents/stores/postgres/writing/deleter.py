@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from super_advanced_agents._runtime.postgres import Connection, Database
@@ -10,10 +11,12 @@ from super_advanced_agents.stores.postgres.filters import Clause, condition
 from super_advanced_agents.stores.postgres.scopes import Delta, Scope, Scopes
 from super_advanced_agents.stores.postgres.writing.keywords import KeywordWriter, Turn
 from super_advanced_agents.stores.requests import DeleteRequest
+from super_advanced_agents.telemetry import counter
 
 _PAGE = 2_000
 """The most rows that one statement deletes, and that are in memory at once."""
 _SWEPT_ROWS = 500
+_EXPIRED = counter("store_records_expired")
 
 
 class Removed(NamedTuple):
@@ -25,6 +28,17 @@ class Removed(NamedTuple):
     expires_at: float | None
     session: str | None
     place: int
+
+
+@dataclass(slots=True)
+class Swept:
+    """Hold how many expired records one attempt at a transaction deletes."""
+
+    rows: int = 0
+
+    def count(self) -> None:
+        """Add them to the counter of the process, once the transaction is committed."""
+        _EXPIRED.add(self.rows)
 
 
 REMOVED_COLUMNS = ", ".join(Removed._fields)
@@ -86,18 +100,19 @@ class Deleter:
             await self._finish(connection, scope, delta)
         return deleted
 
-    async def sweep(self, connection: Connection, number: int) -> int:
-        """Delete some of the expired records of a scope; return their number."""
+    async def sweep(self, connection: Connection, number: int) -> Swept:
+        """Delete some of the expired records of a scope."""
         scope, now = await self._scopes.lock_number(connection, number)
         delta = Delta()
-        await self.remove_expired(connection, scope, delta, now)
+        swept = Swept(await self.remove_expired(connection, scope, delta, now))
         await self._finish(connection, scope, delta)
-        return -delta.rows
+        return swept
 
-    async def remove_expired(self, connection: Connection, scope: Scope, delta: Delta, now: float) -> None:
-        """Delete some of the expired records of a locked scope, as part of a write to it."""
+    async def remove_expired(self, connection: Connection, scope: Scope, delta: Delta, now: float) -> int:
+        """Delete some expired records of a locked scope in a transaction; return their number."""
         removed = await removed_rows(connection, self._expired, (scope.number, scope.number, now))
         await self._forget(connection, scope, removed, delta)
+        return len(removed)
 
     async def _finish(self, connection: Connection, scope: Scope, delta: Delta) -> None:
         if delta.rows:

@@ -12,7 +12,7 @@ from functools import partial
 from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.stores.postgres.scopes import NOW
-from super_advanced_agents.stores.postgres.writing.deleter import Deleter
+from super_advanced_agents.stores.postgres.writing.deleter import Deleter, Swept
 from super_advanced_agents.stores.postgres.writing.write_ids import WriteIds
 from super_advanced_agents.telemetry import get_logger
 
@@ -67,7 +67,7 @@ class ExpirySweeper:
         while True:
             scopes = await self._database.read(partial(self._scopes, after))
             for number, is_due in scopes:
-                while is_due and (swept := await self._database.write(partial(self._sweep, number))):
+                while is_due and (swept := await self._delete_some(number)):
                     deleted += swept
             if len(scopes) < _SCOPES:
                 break
@@ -80,8 +80,11 @@ class ExpirySweeper:
         cursor = await connection.execute(self._due, (after, _SCOPES))
         return [(number, found is not None) for number, found in await cursor.fetchall()]
 
-    async def _sweep(self, number: int, connection: Connection) -> int:
-        return await self._deleter.sweep(connection, number) if await self._is_first(connection) else 0
+    async def _delete_some(self, number: int) -> int:
+        return (await self._database.write(partial(self._sweep, number), committed=Swept.count)).rows
+
+    async def _sweep(self, number: int, connection: Connection) -> Swept:
+        return await self._deleter.sweep(connection, number) if await self._is_first(connection) else Swept()
 
     async def _trim(self, connection: Connection) -> None:
         if await self._is_first(connection):

@@ -25,7 +25,7 @@ from super_advanced_agents.stores.postgres.filters import filterable_json
 from super_advanced_agents.stores.postgres.rows import RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Delta, Scope, Scopes
 from super_advanced_agents.stores.postgres.writing.batches import Batch, analyzed
-from super_advanced_agents.stores.postgres.writing.deleter import REMOVED_COLUMNS, Deleter, Removed, removed_rows
+from super_advanced_agents.stores.postgres.writing.deleter import REMOVED_COLUMNS, Deleter, Removed, Swept, removed_rows
 from super_advanced_agents.stores.postgres.writing.keywords import KeywordWriter, Turn
 from super_advanced_agents.stores.records.documents import Document, checked_document
 from super_advanced_agents.stores.records.patches import merge_patch
@@ -105,8 +105,11 @@ class Writer:
 
     # -- adding -----------------------------------------------------------------------------------------------------
 
-    async def add(self, connection: Connection, tenant: str, batch: Batch) -> list[str]:
-        """Insert or replace the records of a batch; return each one's uid, or its duplicate's."""
+    async def add(self, connection: Connection, tenant: str, batch: Batch, swept: Swept) -> list[str]:
+        """Insert or replace the records of a batch; return each one's uid, or its duplicate's.
+
+        Some expired records of the namespace are deleted, and noted in `swept`.
+        """
         scope, now = await self._scopes.lock(connection, tenant, batch.namespace)
         await self._check_model(connection, scope, batch)
         delta, uids = Delta(), list(batch.uids)
@@ -116,7 +119,7 @@ class Writer:
         if batch.uids:
             await self._replace(connection, scope, batch, delta, now)
         if scope.expires:
-            await self._deleter.remove_expired(connection, scope, delta, now)
+            swept.rows = await self._deleter.remove_expired(connection, scope, delta, now)
         await self._finish(connection, scope, delta)
         return uids
 
