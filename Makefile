@@ -1,6 +1,6 @@
 # `make` alone explains itself. Everything needs only Python >= 3.11 with pip, and make.
 PYTHON  ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 BIN     := .venv/bin
 BENCH   := .venv-bench/bin
 MILVUS  := .venv-milvus/bin

@@ -151,12 +151,12 @@ def test_killed_export_keeps_the_older_file_and_killed_import_can_be_repeated(
         export_records(store, target, where={"text": "text 1"})
         names = [record.uid for record in _all(store)]
     older = target.read_bytes()
-    for moment in count(5, 6 if campaign == 1 else 1):
+    for moment in count(5, 16 if campaign == 1 else 1):
         ended = _run_to_its_end(start_child, "export", source, target, moment)
         if target.read_bytes() != older:
             break
         assert not ended
-    for moment in count(5, 6 if campaign == 1 else 1):
+    for moment in count(5, 16 if campaign == 1 else 1):
         ended = _run_to_its_end(start_child, "import", target, copy, moment)
         with FAISSVectorStore(4, copy) as store:
             found = [record.uid for record in _all(store)]

@@ -23,6 +23,7 @@ class _Steady:
         self._under_way = set()
         self.outcome = Counter()
         self.failures = []
+        self.streams_begun = asyncio.Event()
 
     def _request(self, method, path, body=None):
         content = b"" if body is None else json.dumps(body).encode()
@@ -74,6 +75,8 @@ class _Steady:
         writer.write(self._request("POST", "/v1/agents/a/ask", {"question": "talk", "stream": True}))
         await reader.readuntil(b"event: text")
         self.outcome["streams begun"] += 1
+        if self.outcome["streams begun"] == STREAMS:
+            self.streams_begun.set()
         answer = await reader.read()
         writer.close()
         self.outcome["streams ended" if b"event: done" in answer else "streams broken"] += 1
@@ -95,7 +98,7 @@ async def _stop(serving, name, *, before_s, linger_s):
         steady = asyncio.create_task(load.run())
         streams = [asyncio.create_task(load.stream()) for _ in range(STREAMS)]
         await asyncio.sleep(before_s)
-        assert load.outcome["streams begun"] == STREAMS
+        await asyncio.wait_for(load.streams_begun.wait(), 10)
         served.process.send_signal(signal.SIGTERM)
         await asyncio.gather(steady, *streams)
         load.close()
