@@ -108,6 +108,31 @@ def caddy(folder, rest, grpc):
         yield Proxy(port, port, folder / "crt")
 
 
+@contextmanager
+def envoy(folder, rest, grpc):
+    """Run Envoy with the file of the documentation, its addresses and paths exchanged for those of the test."""
+    write_self_signed_certificate(folder / "crt", folder / "key")
+    port = free_port()
+    text = (FOLDER / "envoy.yaml").read_text(encoding="utf-8")
+    source = f"upstream_bind_config: {{source_address: {{address: {ADDRESS}, port_value: 0}}}}"
+    for old, new in {
+        "address: 0.0.0.0, port_value: 443": f"address: 127.0.0.1, port_value: {port}",
+        "address: 127.0.0.1, port_value: 8000": f"address: 127.0.0.1, port_value: {rest.partition(':')[2]}",
+        "address: 127.0.0.1, port_value: 50051": f"address: 127.0.0.1, port_value: {grpc.partition(':')[2]}",
+        "/etc/envoy/memory.example.org.crt": str(folder / "crt"),
+        "/etc/envoy/memory.example.org.key": str(folder / "key"),
+        "- name: saa_rest\n": f"- name: saa_rest\n      {source}\n",
+        "- name: saa_grpc\n": f"- name: saa_grpc\n      {source}\n",
+        'domains: ["memory.example.org", "memory.example.org:*"]': 'domains: ["localhost:*"]',
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "envoy.yaml").write_text(text)
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    with _running([_program("envoy"), "-c", folder / "envoy.yaml", *options], port):
+        yield Proxy(port, port, folder / "crt")
+
+
 def _program(name):
     return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
 

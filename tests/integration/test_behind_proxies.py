@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from contextlib import suppress
 
 import grpc
 import httpx2
 import pytest
-from tests.integration.proxied import ADDRESS, caddy, haproxy, is_installed, nginx
+from tests.integration.proxied import ADDRESS, caddy, envoy, haproxy, is_installed, nginx
 
 from super_advanced_agents import RemoteAgent
 from super_advanced_agents.protocol import methods
 
-PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
+PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy, "envoy": envoy}
 ORIGIN = "https://app.example.org"
 
 
@@ -101,7 +103,15 @@ def test_caller_who_lies_about_an_address_is_named_by_the_proxy(proxy, caller):
         entries = caller.get("/v1/audit?limit=20").raise_for_status().json()["entries"]
         told = {entry["request_id"]: entry["from"] for entry in entries if entry["request_id"].startswith("lie-")}
     assert told.keys() == {"lie-rest", "lie-direct", "lie-grpc"}
-    assert set(told.values()) <= {"127.0.0.1", "::1"}, told  # Caddy listens on both
+    # Caddy listens on both loopback addresses; Envoy tells the machine's own address in place of loopback.
+    assert all(_is_of_this_machine(address) for address in told.values()), told
+
+
+def _is_of_this_machine(address):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe, suppress(OSError):
+        probe.bind((address, 0))
+        return True
+    return False
 
 
 def test_allowed_origin_is_answered_with_its_headers_and_another_is_refused(caller):
