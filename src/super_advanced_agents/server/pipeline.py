@@ -27,7 +27,7 @@ from super_advanced_agents.protocol.problems import problem_details, problem_of,
 from super_advanced_agents.server.idempotency.results import IDEMPOTENCY_FIELD, Reply, digest_of
 from super_advanced_agents.server.limits.admission import NOBODY, overloaded_error
 from super_advanced_agents.server.limits.rate_limit import Quota
-from super_advanced_agents.server.limits.sending import AnswerRoom
+from super_advanced_agents.server.limits.sending import AnswerReservation
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, active_context, current_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
@@ -69,7 +69,7 @@ class IncomingRequest:
             permit for each message that it works on.
         principal: the caller, once it is authenticated, whether or not it may do this; None for public operations.
         context: the caller and its limits, set once the caller is authenticated; None for public operations.
-        room: the room for a long answer, while it is worked on; None for public operations.
+        reservation: the bytes reserved for a long answer, during the work; None for public operations.
         timeout_s: the longest time for the work on it, in seconds; None for no limit.
         key: the idempotency key of a write, or None.
         replayed: True if the reply was stored by an earlier request with that key.
@@ -81,7 +81,7 @@ class IncomingRequest:
     streams: bool = False
     principal: Principal | None = None
     context: RequestContext | None = None
-    room: AnswerRoom | None = None
+    reservation: AnswerReservation | None = None
     timeout_s: float | None = None
     key: str | None = None
     replayed: bool = False
@@ -109,7 +109,7 @@ class Pipeline:
         refresh: reads what other servers have changed, before the work on each request; None where there is one.
 
     Attributes:
-        admission: the permits, and the room for the bytes of requests.
+        admission: the permits, and the bound on the bytes of requests.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def work(self, incoming: IncomingRequest) -> AsyncIterator[None]:
-        """Enter a context with the permit, the room and the deadline of an arrived request.
+        """Enter a context with the permit, the reservation and the deadline of an arrived request.
 
         Inside the block, `current_context()` returns the context of the request, unless the operation is public.
         Cancelling the request releases its permit. A stream holds none by itself.
@@ -176,12 +176,13 @@ class Pipeline:
             if self._refresh is not None:
                 await self._refresh()
             context.permit = permit
-            room = incoming.room = context.room = self._services.sending.room(incoming.tenant)
+            reservation = self._services.sending.reservation(incoming.tenant)
+            incoming.reservation = context.reservation = reservation
             try:
                 with active_context(context):
                     yield
             finally:
-                room.leave()
+                reservation.release()
 
     async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
         """Return the reply stored for an idempotency key, or run the write and store its reply.

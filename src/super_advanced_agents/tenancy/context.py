@@ -95,14 +95,14 @@ class SupportsPermit(Protocol):
         """Give the permit back, since the call's work is done."""
 
 
-class SupportsRoom(Protocol):
-    """The interface of the room for a call's long answer, which is taken before it is built."""
+class SupportsReservation(Protocol):
+    """The interface of the bytes that a server reserves for a call's long answer before building it."""
 
-    async def take(self) -> None:
-        """Wait for room for the largest answer, or raise `OverloadedError`."""
+    async def acquire(self) -> None:
+        """Reserve the bytes of the largest answer, waiting until they are free, or raise `OverloadedError`."""
 
     def shrink(self, size_bytes: int) -> None:
-        """Give back what an answer of this many bytes does not need."""
+        """Release all but this many of the reserved bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class RequestContext:
         limiter: charges the costs; None when there are no rate limits.
         search_s: the seconds of work that one search may take; None for no limit.
         permit: the permit that the call holds; None before it works, and outside of a server.
-        room: the room for a long answer; None outside of a server.
+        reservation: the bytes reserved for a long answer; None outside of a server.
         notes: values that one layer leaves for another (the quota for response headers, for example), by name.
     """
 
@@ -122,7 +122,7 @@ class RequestContext:
     limiter: SupportsCharge | None = None
     search_s: float | None = None
     permit: SupportsPermit | None = None
-    room: SupportsRoom | None = None
+    reservation: SupportsReservation | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
@@ -149,11 +149,11 @@ class RequestContext:
         return nullcontext() if self.permit is None else self.permit.part()
 
     def end_work(self, answer_bytes: int) -> None:
-        """Give back the permit and unneeded room, since only the client is awaited."""
+        """Give back the permit and the reserved bytes beyond the answer's, which only waits to be read."""
         if self.permit is not None:
             self.permit.give_back()
-        if self.room is not None:
-            self.room.shrink(answer_bytes)
+        if self.reservation is not None:
+            self.reservation.shrink(answer_bytes)
 
 
 _current: ContextVar[RequestContext] = ContextVar("request_context")

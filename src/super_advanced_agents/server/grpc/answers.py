@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from super_advanced_agents.server.grpc.peers import Peers
-from super_advanced_agents.server.limits.sending import AnswerRoom, SendingAnswers
+from super_advanced_agents.server.limits.sending import AnswerReservation, SendingAnswers
 from super_advanced_agents.server.pipeline import IncomingRequest
 from super_advanced_agents.telemetry import get_logger
 
@@ -41,22 +41,22 @@ class GrpcAnswers:
         self._timer: asyncio.TimerHandle | None = None  # one for all, since one for each call takes 2.4 us
 
     def send_last(self, context: Context, incoming: IncomingRequest, size_bytes: int) -> None:
-        """Count the only answer of a call, and the room it took, until the call ends.
+        """Count the only answer of a call, and the bytes reserved for it, until the call ends.
 
         Its client's connection is closed after the time limit, unless other tenants call over it too: then the answer
         counts until the call ends.
 
         Raises:
-            OverloadedError: the answers that are being sent leave no room.
+            OverloadedError: too many bytes are being sent already.
         """
         self._sending.enter(incoming.tenant, size_bytes)
         due = asyncio.get_running_loop().time() + self._timeout_s
         answer = _LastAnswer(context, incoming.tenant, due)
-        room = None
-        if incoming.room is not None:
-            incoming.room.shrink(2 * size_bytes)  # Python keeps the answer, and gRPC a copy
-            room = incoming.room.hand_over()
-        self._count_until_end(context, incoming.tenant, size_bytes, answer, room)
+        reservation = None
+        if incoming.reservation is not None:
+            incoming.reservation.shrink(2 * size_bytes)  # Python keeps the answer, and gRPC a copy
+            reservation = incoming.reservation.transfer()
+        self._count_until_end(context, incoming.tenant, size_bytes, answer, reservation)
         self._unread[answer] = None
         if self._timer is None:
             self._look_at(due)
@@ -68,7 +68,7 @@ class GrpcAnswers:
             The write, if the time limit passed first; its bytes then count until the call ends.
 
         Raises:
-            OverloadedError: the answers that are being sent leave no room.
+            OverloadedError: too many bytes are being sent already.
         """
         size_bytes = len(message)
         self._sending.enter(tenant, size_bytes)
@@ -91,13 +91,13 @@ class GrpcAnswers:
         tenant: str,
         size_bytes: int,
         answer: _LastAnswer | None = None,
-        room: AnswerRoom | None = None,
+        reservation: AnswerReservation | None = None,
     ) -> None:
         def end(_: Context) -> None:
             if answer is not None:
                 del self._unread[answer]
-            if room is not None:
-                room.leave()
+            if reservation is not None:
+                reservation.release()
             self._sending.leave(tenant, size_bytes)
 
         context.add_done_callback(end)  # type: ignore[arg-type]  # the stubs name another context

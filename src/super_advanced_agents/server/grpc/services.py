@@ -29,9 +29,9 @@ from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError
 from super_advanced_agents.stores.requests import ScanRequest
-from super_advanced_agents.tenancy.context import SupportsRoom, active_context, current_context
+from super_advanced_agents.tenancy.context import SupportsReservation, active_context, current_context
 from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Record
 
@@ -96,14 +96,14 @@ class _OperationMethod:
     async def search_stream(
         self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
     ) -> AsyncGenerator[Message | bytes, None]:
-        room = current_context().room
+        reservation = current_context().reservation
 
         async def search(message: stores.SearchRequest) -> Message | bytes | None:
             await current_context().charge(1)  # each search costs as much as a call of its own
-            async with self._working(room=_InItsTurn()):
+            async with self._working(reservation=_LongAnswerDeferred()):
                 try:
                     return await self.unary(message, workspace)
-                except AnswerNeedsRoomError:
+                except AnswerNeedsReservationError:
                     return None
 
         async def search_in_turn(message: stores.SearchRequest) -> tuple[stores.SearchRequest, Message | bytes | None]:
@@ -113,12 +113,12 @@ class _OperationMethod:
             if reply is not None:
                 yield reply
                 continue
-            # A long answer is read in its turn: one that has room must not wait for another that waits for room.
+            # Long answers are read one after the other: a reservation of this call must not wait for another of it.
             async with self._working():
                 long_reply = await self.unary(message, workspace)
             yield long_reply
-            if room is not None:
-                room.shrink(0)  # it is sent
+            if reservation is not None:
+                reservation.shrink(0)  # the answer is sent
 
     async def scan_stream(self, message: stores.ScanRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
         # One page is held in memory at a time, and a large page is sent in several messages.
@@ -151,13 +151,14 @@ class _OperationMethod:
                 yield encode(info, jobs.Job)
 
     @asynccontextmanager
-    async def _working(self, *, room: SupportsRoom | None = None) -> AsyncIterator[None]:
+    async def _working(self, *, reservation: SupportsReservation | None = None) -> AsyncIterator[None]:
         # A stream holds a permit only while one of its messages is worked on, and waits for it: its caller would lose
         # what it has sent before.
         context = current_context()
         admission = self._services.admission
         async with admission.enter(self._operation.permit, context.principal.tenant, patient=True) as permit:
-            with active_context(replace(context, permit=permit, room=room or context.room)):
+            reservation = reservation or context.reservation
+            with active_context(replace(context, permit=permit, reservation=reservation)):
                 yield
 
     def _context(self, message: Any, workspace: Workspace) -> HandlerContext:
@@ -172,10 +173,10 @@ class _OperationMethod:
         )
 
 
-class _InItsTurn:
-    # The room of a search of a stream before those that came earlier are answered.
-    async def take(self) -> None:
-        raise AnswerNeedsRoomError
+class _LongAnswerDeferred:
+    # Refuses a long answer to a search of a stream whose earlier searches are not answered yet; it is read again then.
+    async def acquire(self) -> None:
+        raise AnswerNeedsReservationError
 
     def shrink(self, size_bytes: int) -> None:
         pass
@@ -187,7 +188,7 @@ async def _short_page(store: VectorStore, request: ScanRequest) -> tuple[list[Re
         try:
             with answers_limited(SMALL_ANSWER_BYTES):
                 return await store.aexecute(request), request
-        except AnswerNeedsRoomError:
+        except AnswerNeedsReservationError:
             request = request.replaced(limit=max(1, request.limit // 4))
 
 

@@ -106,9 +106,9 @@ async def relocate_memories(request: RelocateMemoriesRequest, context: HandlerCo
     _check_batch([*request.memories, *request.order], "memories")
     await context.charge(request)
     await context.request_context.charge(len(request.order))
-    room = context.request_context.room
-    if room is not None and len(request.memories) + len(request.order) > _FEW_RELOCATED:
-        await room.take()  # the memories that move are read and written as a whole
+    reservation = context.request_context.reservation
+    if reservation is not None and len(request.memories) + len(request.order) > _FEW_RELOCATED:
+        await reservation.acquire()  # the memories that move are read and written as a whole
     with rename_error_fields("memories"):
         try:
             return await agent.arelocate_memories(request.memories, order=request.order)

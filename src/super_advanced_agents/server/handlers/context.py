@@ -12,7 +12,7 @@ from super_advanced_agents.protocol.operations import Cost, Operation, PermitKin
 from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -62,25 +62,25 @@ class HandlerContext:
         await self.request_context.charge(request_units(self.request_bytes) + work_units(request))
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of a read; when that is long, room is taken, and it is read once more.
+        """Return the result of a read; a long one is read again after its bytes were reserved.
 
-        Most answers are short, and how long one is is known only while it is read.
+        Most answers are short, and the size of an answer is known only while it is read.
 
         Args:
             work: reads, and changes nothing.
 
         Raises:
-            OverloadedError: no room came free in time.
+            OverloadedError: the bytes of a long answer did not come free in time.
         """
-        room = self.request_context.room
-        if room is None:
+        reservation = self.request_context.reservation
+        if reservation is None:
             return await work()
         try:
             with answers_limited(SMALL_ANSWER_BYTES):
                 return await work()
-        except AnswerNeedsRoomError:
+        except AnswerNeedsReservationError:
             pass
-        await room.take()  # outside of the `except`, whose error would keep the frames of the first reading
+        await reservation.acquire()  # outside of the `except`, whose error would keep the frames of the first reading
         return await work()
 
     @property

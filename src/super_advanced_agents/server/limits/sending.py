@@ -1,7 +1,8 @@
 """A bound on the memory of long answers, and each tenant's share of it.
 
-An answer of more than `SMALL_ANSWER_BYTES` takes the room of the largest one before it is read from its store, and
-keeps what it needs of it until it is sent. Every answer is counted once more while it is being sent, by its bytes.
+An answer of more than `SMALL_ANSWER_BYTES` reserves as many bytes as the largest answer takes, before it is read from
+its store; once it is built, it keeps the bytes that it needs until it is sent. Every answer is counted once more while
+it is being sent, by its own bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.server.limits.fair_pool import FairPool
 
 SMALL_ANSWER_BYTES = 1024 * 1024
-"""The bytes up to which an answer takes no room while it is built."""
+"""The bytes up to which an answer is built without a reservation."""
 
 _CAPACITY_BYTES = 2 * LIMITS.answer_bytes
 _COPIES = 3
@@ -32,8 +33,8 @@ _TRIMMED_BYTES = 1024 * 1024
 class SendingAnswers:
     """Bound the bytes of long answers that wait for their clients to read them.
 
-    A tenant may hold half of the room, so that clients which read slowly leave room for other tenants. A single answer
-    is always accepted while its tenant holds none.
+    A tenant may hold half of these bytes, so that its slow clients leave the other half to other tenants. An answer of
+    any size is accepted while its tenant holds none.
 
     Args:
         capacity_bytes: the bytes of all answers together.
@@ -44,16 +45,16 @@ class SendingAnswers:
         self._held: Counter[str] = Counter()
         self._trimmer = MemoryTrimmer()
         self._largest_bytes = _COPIES * (capacity_bytes // 2)
-        self._room = FairPool(
+        self._pool = FairPool(
             places=2 * capacity_bytes,
             waiting=_WAITING,
             turn_waiting=_WAITING,
             wait_s=_WAIT_S,
         )
 
-    def room(self, tenant: str) -> AnswerRoom:
-        """Return the room for one call's answer; it is empty."""
-        return AnswerRoom(self._room, tenant, self._largest_bytes)
+    def reservation(self, tenant: str) -> AnswerReservation:
+        """Return a reservation for one call's answer, which holds no bytes yet."""
+        return AnswerReservation(self._pool, tenant, self._largest_bytes)
 
     @property
     def held_bytes(self) -> int:
@@ -61,16 +62,16 @@ class SendingAnswers:
         return self._held.total()
 
     @property
-    def room_bytes(self) -> int:
-        """The room that long answers have taken, from before they are built until they are sent."""
-        return self._room.in_flight
+    def reserved_bytes(self) -> int:
+        """The bytes reserved for long answers, from before they are built until they are sent."""
+        return self._pool.in_flight
 
     @contextmanager
     def hold(self, tenant: str, size_bytes: int) -> Iterator[None]:
         """Enter a context in which an answer of this size is being sent to a tenant's client.
 
         Raises:
-            OverloadedError: the answers that are being sent leave no room.
+            OverloadedError: too many bytes are being sent already.
         """
         self.enter(tenant, size_bytes)
         try:
@@ -82,7 +83,7 @@ class SendingAnswers:
         """Count an answer that is being sent to a tenant's client, until `leave`.
 
         Raises:
-            OverloadedError: the answers that are being sent leave no room.
+            OverloadedError: too many bytes are being sent already.
         """
         held = self._held.get(tenant, 0)
         if held and (
@@ -104,13 +105,13 @@ class SendingAnswers:
             self._trimmer.request()
 
 
-class AnswerRoom:
-    """The room for one call's long answer, from before it is built until it is sent.
+class AnswerReservation:
+    """Hold the bytes reserved for one call's long answer, from before it is built until it is sent.
 
     Args:
-        pool: the room of all answers.
+        pool: the bytes of all answers, which tenants share.
         tenant: the tenant of the caller.
-        largest_bytes: what an answer takes whose size is not known yet.
+        largest_bytes: the bytes to reserve for an answer whose size is not known yet.
     """
 
     __slots__ = ("_held", "_largest_bytes", "_pool", "_tenant")
@@ -121,11 +122,11 @@ class AnswerRoom:
         self._largest_bytes = largest_bytes
         self._held = 0
 
-    async def take(self) -> None:
-        """Wait for room for the largest answer.
+    async def acquire(self) -> None:
+        """Reserve the bytes of the largest answer, waiting until they are free.
 
         Raises:
-            OverloadedError: no room came free in time.
+            OverloadedError: they did not come free in time.
         """
         if not self._held:
             if not await self._pool.enter(self._tenant, self._largest_bytes):
@@ -133,20 +134,20 @@ class AnswerRoom:
             self._held = self._largest_bytes
 
     def shrink(self, size_bytes: int) -> None:
-        """Give back what an answer of this many bytes does not need."""
+        """Release all but this many of the reserved bytes."""
         if surplus := max(0, self._held - size_bytes):
             self._held -= surplus
             self._pool.leave(self._tenant, surplus)
 
-    def leave(self) -> None:
-        """Give back all of it."""
+    def release(self) -> None:
+        """Release all of the reserved bytes."""
         self.shrink(0)
 
-    def hand_over(self) -> AnswerRoom | None:
-        """Return this room as another one, which its new owner has to leave; None when it is empty."""
+    def transfer(self) -> AnswerReservation | None:
+        """Move the bytes to a new reservation, which its owner has to release; None if there are none."""
         if not self._held:
             return None
-        other = AnswerRoom(self._pool, self._tenant, self._largest_bytes)
+        other = AnswerReservation(self._pool, self._tenant, self._largest_bytes)
         other._held, self._held = self._held, 0
         return other
 

@@ -19,7 +19,7 @@ from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page, answer_too_large
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 
@@ -63,7 +63,7 @@ class RecordReader:
                 for record, size in found:
                     left -= size * times[record.uid]
                     if left < 0 and limited:
-                        raise AnswerNeedsRoomError
+                        raise AnswerNeedsReservationError
                     if left < 0:
                         raise answer_too_large(self._limits, "uids", "ask for fewer uids in one call")
                     by_uid.setdefault(record.uid, []).append(record)
@@ -137,7 +137,7 @@ class RecordReader:
                     records.append(record)
                     size += record_bytes
                     if most is not None and size > most and len(records) > 1:
-                        raise AnswerNeedsRoomError
+                        raise AnswerNeedsReservationError
             if size > self._limits.page_bytes + self._limits.answer_bytes:  # of one uid in very many namespaces
                 raise answer_too_large(self._limits, "namespace", "name one namespace")
         return records

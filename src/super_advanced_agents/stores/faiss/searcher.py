@@ -26,7 +26,7 @@ from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
 from super_advanced_agents.stores.records.answers import (
     EXPLANATION_BYTES,
-    AnswerNeedsRoomError,
+    AnswerNeedsReservationError,
     largest_match_bytes,
     matches_too_large,
 )
@@ -124,7 +124,7 @@ class Searcher:
             try:
                 if self._is_counted(search) and not self._load_counted(rankings, hits, search):
                     complete = False
-            except (InvalidInputError, AnswerNeedsRoomError) as exc:
+            except (InvalidInputError, AnswerNeedsReservationError) as exc:
                 matches.append(exc)
             else:
                 matches.append([self._build_matches(ranking, hits, search) for ranking in rankings])
@@ -156,7 +156,7 @@ class Searcher:
                 for row in read:  # else they would last as long as the other searches of the group
                     hits.pop(row, None)
                 if self._allowance(search) < self._limits.answer_bytes:
-                    raise AnswerNeedsRoomError
+                    raise AnswerNeedsReservationError
                 raise matches_too_large(self._limits, size / count, top_k=search.top_k, queries=len(rankings))
         return all(row in hits for row in rows)
 

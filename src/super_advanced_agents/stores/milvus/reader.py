@@ -10,7 +10,7 @@ from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.milvus.expressions import among, every
 from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, Scope, primary_key, record_of, size_of
 from super_advanced_agents.stores.milvus.table import Table
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page, answer_too_large
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record
@@ -62,7 +62,7 @@ class Reader:
             for row in self._table.rows(tenant, every(live, chosen), RECORD_COLUMNS):
                 left -= size_of(row, self._dim, request.number_bytes) * times[row["uid"]]
                 if left < 0 and limited:
-                    raise AnswerNeedsRoomError
+                    raise AnswerNeedsReservationError
                 if left < 0:
                     raise answer_too_large(self._limits, "uids", "ask for fewer uids in one call")
                 by_uid.setdefault(row["uid"], []).append(record_of(row))
@@ -90,7 +90,7 @@ class Reader:
                 page.append(record_of(row))
                 size += size_of(row, self._dim, request.number_bytes)
                 if most is not None and size > most and len(page) > 1:
-                    raise AnswerNeedsRoomError
+                    raise AnswerNeedsReservationError
             if size > self._limits.page_bytes + self._limits.answer_bytes:  # of one uid in very many namespaces
                 raise answer_too_large(self._limits, "namespace", "name one namespace")
         return page

@@ -37,7 +37,7 @@ from super_advanced_agents.stores.options import IndexKind, Metric
 from super_advanced_agents.stores.records.answers import (
     EXPLANATION_BYTES,
     ITEM_BYTES,
-    AnswerNeedsRoomError,
+    AnswerNeedsReservationError,
     matches_too_large,
     text_bytes,
 )
@@ -299,7 +299,7 @@ class Searcher:
         )
         if size > min(most, most if allowance is None else allowance):
             if size <= most:
-                raise AnswerNeedsRoomError
+                raise AnswerNeedsReservationError
             count = sum(map(len, found))
             raise matches_too_large(self._limits, size / count, top_k=request.top_k, queries=len(found))
 

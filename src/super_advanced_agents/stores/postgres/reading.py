@@ -13,7 +13,7 @@ from super_advanced_agents.stores.postgres.codecs import VectorCodec
 from super_advanced_agents.stores.postgres.filters import condition
 from super_advanced_agents.stores.postgres.rows import RECORD_BYTES, RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Scopes
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page, answer_too_large
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page, answer_too_large
 from super_advanced_agents.stores.requests import CountRequest, GetRequest, ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 
@@ -138,7 +138,7 @@ class Reader:
         if size > self._limits.answer_bytes:
             raise answer_too_large(self._limits, "uids", "ask for fewer uids in one call")
         if size > most:
-            raise AnswerNeedsRoomError
+            raise AnswerNeedsReservationError
 
     async def count(self, connection: Connection, request: CountRequest, allowance: int | None = None) -> int:
         """Count the unexpired records that match a filter."""
@@ -184,7 +184,7 @@ class Reader:
             size, last = size + row_bytes + self._dim * number_bytes, uid
             seqs.append(seq)
             if allowance is not None and size > allowance and len(seqs) > 1:
-                raise AnswerNeedsRoomError
+                raise AnswerNeedsReservationError
         if size > self._limits.page_bytes + self._limits.answer_bytes:  # of one uid in very many namespaces
             raise answer_too_large(self._limits, "namespace", "name one namespace")
         return seqs

@@ -51,11 +51,13 @@ def record_metadata_bytes(metadata_json: str) -> int:
     return text_bytes(metadata_json) + NESTED_BYTES * (metadata_json.count("[") + metadata_json.count("{") - 1)
 
 
-class AnswerNeedsRoomError(OverloadedError):
-    """The answer has more bytes than the budget of its call; a server takes room first."""
+class AnswerNeedsReservationError(OverloadedError):
+    """The answer is longer than its call's limit; a server reserves memory, and reads it again."""
 
     def __init__(self) -> None:
-        super().__init__("the answer needs room that the call has not taken", retry_after_s=1.0, hint="ask for less")
+        super().__init__(
+            "the answer is longer than the memory reserved for it", retry_after_s=1.0, hint="ask for fewer records"
+        )
 
 
 def largest_match_bytes(limits: Limits) -> int:

@@ -90,8 +90,8 @@ async def test_stream_ends_when_its_caller_does_not_read(tmp_path, caplog):
         assert sum(len(reply.records) for reply in replies) < 500
 
 
-async def test_long_answers_of_a_stream_of_searches_come_in_order_and_leave_their_room(tmp_path):
-    """Each is read in its turn, with the room of one answer, and short ones are searched ahead of it."""
+async def test_long_answers_of_a_stream_of_searches_come_in_order_and_release_their_bytes(tmp_path):
+    """Each is read after those before it, with the bytes of one answer; short ones are searched ahead of it."""
     async with opened_services(tmp_path) as services, connected_caller(services) as caller:
         await _store(caller, 100, "x" * 30_000)
         counts = [100, 2, 90, 95, 3, 100, 1, 80]
@@ -103,6 +103,6 @@ async def test_long_answers_of_a_stream_of_searches_come_in_order_and_leave_thei
         replies = []
         async for reply in call:
             replies.append(len(reply.results[0].matches))
-            assert services.sending.room_bytes < 128 * 1024 * 1024
+            assert services.sending.reserved_bytes < 128 * 1024 * 1024
         assert replies == counts
-        assert services.sending.room_bytes == 0
+        assert services.sending.reserved_bytes == 0

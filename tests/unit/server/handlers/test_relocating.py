@@ -1,4 +1,4 @@
-"""A relocation of many memories takes room, since they are read and written as a whole."""
+"""A relocation of many memories reserves bytes, since they are read and written as a whole."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from super_advanced_agents.tenancy.settings import Settings
 MEMORIES = "/v1/agents/default/memories"
 
 
-@pytest.mark.parametrize(("count", "takes_room"), [(10, False), (100, True)])
-def test_large_relocation_takes_room_until_it_ends(tmp_path, monkeypatch, count, takes_room):
+@pytest.mark.parametrize(("count", "reserves"), [(10, False), (100, True)])
+def test_large_relocation_reserves_bytes_until_it_ends(tmp_path, monkeypatch, count, reserves):
     """Twenty at once took 230 MiB; few memories are moved without waiting."""
     app, held = create_app(Settings(data_dir=tmp_path, auth=False)), []
     relocate = AsyncLLMAgent.arelocate_memories
 
     async def noting(self, *arguments, **others):
-        held.append(app.state.services.sending.room_bytes)
+        held.append(app.state.services.sending.reserved_bytes)
         return await relocate(self, *arguments, **others)
 
     monkeypatch.setattr(AsyncLLMAgent, "arelocate_memories", noting)
@@ -29,5 +29,5 @@ def test_large_relocation_takes_room_until_it_ends(tmp_path, monkeypatch, count,
         moves = [{"uid": f"m{n}", "extra": {"line": n}} for n in range(count)]
         answer = client.post(f"{MEMORIES}:relocate", json={"memories": moves})
         assert answer.json() == {"relocated": count}
-        assert [size > 0 for size in held] == [takes_room]
-        assert app.state.services.sending.room_bytes == 0
+        assert [size > 0 for size in held] == [reserves]
+        assert app.state.services.sending.reserved_bytes == 0

@@ -11,8 +11,8 @@ from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.server.limits.sending import SendingAnswers
 
 
-def test_tenant_that_does_not_read_leaves_half_of_the_room_to_others():
-    """It is refused beyond its half; another tenant is not, and room that comes free is given again."""
+def test_tenant_that_does_not_read_leaves_half_of_the_bytes_to_others():
+    """It is refused beyond its half; another tenant is not, and bytes that come free are given again."""
     sending = SendingAnswers(100)
     with ExitStack() as answers:
         for _ in range(5):
@@ -36,36 +36,36 @@ def test_single_answer_of_a_tenant_is_sent_whatever_others_hold():
         assert sending.held_bytes == 2_000
 
 
-async def test_long_answer_waits_for_room_until_another_one_is_built():
+async def test_long_answer_waits_for_bytes_until_another_one_is_built():
     """What the first answer does not need after all is given to the second one."""
     sending = SendingAnswers(100)
-    first, second = sending.room("a"), sending.room("a")
-    await first.take()
-    assert sending.room_bytes == 150
-    waiting = asyncio.ensure_future(second.take())
+    first, second = sending.reservation("a"), sending.reservation("a")
+    await first.acquire()
+    assert sending.reserved_bytes == 150
+    waiting = asyncio.ensure_future(second.acquire())
     await asyncio.sleep(0)
     assert not waiting.done()
     first.shrink(40)
     await waiting
-    assert sending.room_bytes == 190
-    kept = first.hand_over()
-    first.leave()
-    second.leave()
-    assert sending.room_bytes == 40
-    kept.leave()
-    assert sending.room_bytes == 0
+    assert sending.reserved_bytes == 190
+    kept = first.transfer()
+    first.release()
+    second.release()
+    assert sending.reserved_bytes == 40
+    kept.release()
+    assert sending.reserved_bytes == 0
 
 
-async def test_tenant_whose_clients_do_not_read_is_refused_room_and_another_is_not():
+async def test_tenant_whose_clients_do_not_read_gets_no_reservation_and_another_does():
     """Its wait has an end, at which it holds nothing more; another tenant's first answer fits beside it."""
     sending = SendingAnswers(100)
-    unread, further, other = sending.room("a"), sending.room("a"), sending.room("b")
-    await unread.take()
+    unread, further, other = sending.reservation("a"), sending.reservation("a"), sending.reservation("b")
+    await unread.acquire()
     unread.shrink(80)
     with pytest.raises(OverloadedError):
-        await further.take()
-    assert sending.room_bytes == 80
-    await other.take()
-    other.leave()
-    unread.leave()
-    assert sending.room_bytes == 0
+        await further.acquire()
+    assert sending.reserved_bytes == 80
+    await other.acquire()
+    other.release()
+    unread.release()
+    assert sending.reserved_bytes == 0

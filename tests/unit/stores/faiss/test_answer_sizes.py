@@ -13,7 +13,7 @@ from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
-from super_advanced_agents.stores.records.answers import AnswerNeedsRoomError, Page
+from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page
 from super_advanced_agents.types import Metadata
 
 DIM = 8
@@ -141,7 +141,7 @@ READS: dict[str, Callable[[FAISSVectorStore, int], object]] = {
 def test_answer_beyond_the_budget_of_its_call_is_read_no_further(store: FAISSVectorStore, name: str) -> None:
     """The caller is told, takes room for it, and reads it then; a shorter one is read at once."""
     with answers_limited(10 * KIB):
-        with pytest.raises(AnswerNeedsRoomError):
+        with pytest.raises(AnswerNeedsReservationError):
             READS[name](store, 16)
         assert READS[name](store, 4)
     assert READS[name](store, 16)

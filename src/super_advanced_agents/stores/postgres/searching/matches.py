@@ -11,7 +11,7 @@ from super_advanced_agents.stores.postgres.codecs import packed_integers
 from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, MATCH_COLUMNS, as_match
 from super_advanced_agents.stores.records.answers import (
     EXPLANATION_BYTES,
-    AnswerNeedsRoomError,
+    AnswerNeedsReservationError,
     largest_match_bytes,
     matches_too_large,
 )
@@ -91,7 +91,7 @@ class MatchReader:
 
         Raises:
             InvalidInputError: the rows are larger than an answer may be.
-            AnswerNeedsRoomError: they are larger than `allowance`.
+            AnswerNeedsReservationError: they are larger than `allowance`.
         """
         seqs = packed_integers(sorted({each.seq for ranking in found for each in ranking}))
         if self.may_be_too_large(sum(map(len, found)), allowance):
@@ -102,7 +102,7 @@ class MatchReader:
                 mean = sum(listed) / len(listed)
                 raise matches_too_large(self._limits, mean, top_k=top_k, queries=len(found))
             if sum(listed) > self._most(allowance):
-                raise AnswerNeedsRoomError
+                raise AnswerNeedsReservationError
         cursor = connection.cursor(binary=True)
         await cursor.execute(self._rows, (numbers, seqs))
         rows = {seq: tuple(row) for seq, *row in await cursor.fetchall()}
