@@ -1,8 +1,8 @@
-"""Reception of the messages of a gRPC call: in time, and in a bounded room.
+"""Reception of the messages of a gRPC call: in time, and within bounded memory.
 
 A message is read only once the caller is known: until then gRPC keeps at most 64 KiB of it. While it is awaited, gRPC
 lets the client send all of it, and does not say how much has arrived; so a message that is awaited for long counts as
-the largest one. A message of a stream may be awaited for a minute, so it counts once bytes have come that are none yet.
+the largest one. A message of a stream may be awaited for a minute, so it counts once part of it seems to have come.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import grpc
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.server.grpc.peers import Traffic
-from super_advanced_agents.server.limits.admission import NOBODY, SMALL_BYTES, Admission, no_room_error
+from super_advanced_agents.server.limits.admission import NOBODY, SMALL_BYTES, Admission, too_many_bytes_error
 from super_advanced_agents.server.pipeline import _RefusedError
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _FREE_S = 0.1
-"""The time for which a message is awaited without room; most have come with their metadata."""
+"""The time for which a message is awaited before it counts; most have come with their metadata."""
 
 _LOOK_S = 0.5
 """The pause between two looks at a stream whose message is awaited."""
@@ -36,7 +36,7 @@ _PUBLIC_TIMEOUT_S = 2.0
 
 
 class CallMessages:
-    """Receive the messages of one call, in time and in their tenant's share of the room.
+    """Receive the messages of one call, in time and within their tenant's share of memory.
 
     Args:
         context: grpc's object for the call.
@@ -69,8 +69,8 @@ class CallMessages:
         self.received_bytes = 0
         self._untaken = 0
         self._loop = asyncio.get_running_loop()
-        self._room = 0
-        self._unanswered: deque[int] = deque()  # the room of each message of a stream that has no answer yet
+        self._reserved = 0  # the bytes that are counted for the message that is awaited
+        self._unanswered: deque[int] = deque()  # the bytes of each message of a stream that has no answer yet
         self._active_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -79,7 +79,7 @@ class CallMessages:
 
         Raises:
             InvalidInputError: there is none.
-            OverloadedError: there is no room for it.
+            OverloadedError: the large requests of its tenant have used up their memory.
             _RefusedError: it did not arrive in time.
         """
         try:
@@ -87,26 +87,26 @@ class CallMessages:
                 self._timer = self._loop.call_later(_FREE_S, self._on_slow, limit)
                 frame = await self._read()
         except TimeoutError:
-            if not self._room:
-                raise no_room_error() from None
+            if not self._reserved:
+                raise too_many_bytes_error() from None
             raise _late_error("message", self._timeout_s) from None
         if frame is None:
             raise InvalidInputError("the call has no message", field="message", hint="send one message")
         size = len(frame)
-        if self._room > size:
-            self._room, surplus = size, self._room - size
-            self._admission.room.leave(self._tenant, surplus)
-        elif size > SMALL_BYTES and not self._room:
-            if not self._admission.room.enter_now(self._tenant, size):
-                raise no_room_error()
-            self._room = size
+        if self._reserved > size:
+            self._reserved, surplus = size, self._reserved - size
+            self._admission.request_bytes.leave(self._tenant, surplus)
+        elif size > SMALL_BYTES and not self._reserved:
+            if not self._admission.request_bytes.enter_now(self._tenant, size):
+                raise too_many_bytes_error()
+            self._reserved = size
         return frame
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Yield the messages of a stream, until the client ends it.
 
         Raises:
-            OverloadedError: there is no room for a message.
+            OverloadedError: the large requests of the tenant have used up their memory.
             _RefusedError: the client sent nothing for too long.
         """
         while True:
@@ -116,15 +116,17 @@ class CallMessages:
                     self._timer = self._loop.call_later(min(_FREE_S, self._idle_s), self._on_wait, limit)
                     frame = await self._read()
             except TimeoutError:
-                if self._seems_to_come() and not self._room:
-                    raise no_room_error() from None
-                raise _late_error("stream's next message", self._timeout_s if self._room else self._idle_s) from None
-            self._leave_room()
+                if self._seems_to_come() and not self._reserved:
+                    raise too_many_bytes_error() from None
+                raise _late_error(
+                    "stream's next message", self._timeout_s if self._reserved else self._idle_s
+                ) from None
+            self._release_reserved()
             if frame is None:
                 return
             size = len(frame) if len(frame) > SMALL_BYTES else 0
-            if size and not await self._admission.room.enter(self._tenant, size, patient=True):
-                raise no_room_error()
+            if size and not await self._admission.request_bytes.enter(self._tenant, size, patient=True):
+                raise too_many_bytes_error()
             self._unanswered.append(size)
             yield frame
 
@@ -132,18 +134,18 @@ class CallMessages:
         """Note that the oldest message of a stream without an answer got one."""
         self._active_at = self._loop.time()
         if self._unanswered and (size := self._unanswered.popleft()):
-            self._admission.room.leave(self._tenant, size)
+            self._admission.request_bytes.leave(self._tenant, size)
 
     def release(self) -> None:
-        """Give back the room of all messages."""
+        """Release the bytes of all messages."""
         while self._unanswered:
             self.answered()
-        self._leave_room()
+        self._release_reserved()
 
-    def _leave_room(self) -> None:
-        room, self._room = self._room, 0
-        if room:
-            self._admission.room.leave(self._tenant, room)
+    def _release_reserved(self) -> None:
+        reserved, self._reserved = self._reserved, 0
+        if reserved:
+            self._admission.request_bytes.leave(self._tenant, reserved)
 
     async def _read(self) -> bytes | None:
         try:
@@ -160,8 +162,8 @@ class CallMessages:
         return cast("bytes", frame)
 
     def _on_slow(self, limit: asyncio.Timeout) -> None:
-        if self._admission.room.enter_now(self._tenant, self._admission.message_bytes):
-            self._room = self._admission.message_bytes
+        if self._admission.request_bytes.enter_now(self._tenant, self._admission.message_bytes):
+            self._reserved = self._admission.message_bytes
             limit.reschedule(self._loop.time() + self._timeout_s)
         else:
             limit.reschedule(self._loop.time())

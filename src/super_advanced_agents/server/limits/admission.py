@@ -1,4 +1,4 @@
-"""Admission control: permits to run, room for bytes, and places for streams."""
+"""Admission control: permits to run, and bounds on the bytes of requests and on open streams."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from super_advanced_agents.tenancy.settings import Settings
 
 RETRY_AFTER_S = 1.0
 NOBODY = ""
-"""The tenant of public requests: all strangers together have what one tenant may have."""
+"""The tenant of public requests: all unauthenticated callers together share what one tenant may have."""
 
 SMALL_BYTES = 64 * 1024
-"""The size up to which requests take no room: their number bounds their bytes."""
+"""The size up to which the bytes of a request are not counted: the number of requests bounds them."""
 
 _MIB = 1024 * 1024
 _PERMITS_FOR_ONE_WAITING = 32
-_ROOM_BYTES, _ROOM_BYTES_PER_TENANT = 96 * _MIB, 64 * _MIB
+_REQUEST_BYTES, _REQUEST_BYTES_PER_TENANT = 96 * _MIB, 64 * _MIB
 _BODIES_WAITING = 32
 _STREAMS_PER_TENANT = 16
 _TENANTS_WITH_ALL_STREAMS = 4
@@ -34,7 +34,7 @@ _MAX_CREDENTIALS = 4_096
 
 
 class Admission:
-    """Share permits, room and streams among tenants, for REST and gRPC together.
+    """Share permits, bytes of requests and streams among tenants, for REST and gRPC together.
 
     It belongs to one event loop. A permit is taken once a request has arrived as a whole, and is held only while the
     server works on it.
@@ -49,8 +49,8 @@ class Admission:
         shared: shares the permits and the streams with other replicas; None if there is one.
 
     Attributes:
-        room: the bytes of requests that have arrived in part, or are being worked on.
-        arriving: gives the room to bodies of REST while they arrive.
+        request_bytes: the bytes of requests that have arrived in part, or are being worked on.
+        arriving: reserves these bytes for bodies of REST while they arrive.
         streams: the open streams of messages from clients.
         message_bytes: the largest request in bytes.
         body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
@@ -69,7 +69,7 @@ class Admission:
         shared: SharedLimits | None = None,
     ) -> None:
         self._pools = {
-            kind: FairPool(places=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
+            kind: FairPool(capacity=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
             for kind, count in permits.items()
         }
         self.waits = {kind: histogram("permit_wait_seconds", kind=kind.value) for kind in permits}
@@ -77,18 +77,18 @@ class Admission:
         self._saturated = tuple(pool.saturated for pool in self._pools.values())
         self.message_bytes = message_bytes
         self.body_stall_s = body_stall_s
-        per_tenant = max(_ROOM_BYTES_PER_TENANT, message_bytes)
-        self.room = FairPool(
-            places=max(_ROOM_BYTES, message_bytes),
+        per_tenant = max(_REQUEST_BYTES_PER_TENANT, message_bytes)
+        self.request_bytes = FairPool(
+            capacity=max(_REQUEST_BYTES, message_bytes),
             per_tenant=per_tenant,
             waiting=_BODIES_WAITING,
             turn_waiting=_BODIES_WAITING,
         )
         self.arriving = ArrivingBodies(
-            self.room, per_tenant=per_tenant, body_bytes=message_bytes, waiting=_BODIES_WAITING
+            self.request_bytes, per_tenant=per_tenant, body_bytes=message_bytes, waiting=_BODIES_WAITING
         )
         self.streams = FairPool(
-            places=_TENANTS_WITH_ALL_STREAMS * streams_per_tenant, per_tenant=streams_per_tenant, waiting=0
+            capacity=_TENANTS_WITH_ALL_STREAMS * streams_per_tenant, per_tenant=streams_per_tenant, waiting=0
         )
         self._streams_per_tenant = streams_per_tenant
         self._tenants: dict[int, str] = {}
@@ -289,7 +289,7 @@ def overloaded_error(kind: PermitKind) -> OverloadedError:
     )
 
 
-def no_room_error() -> OverloadedError:
+def too_many_bytes_error() -> OverloadedError:
     """Return the error for a request that is refused because too many bytes of others are held."""
     return OverloadedError(
         "too many large requests of this tenant are under way",

@@ -1,4 +1,4 @@
-"""Room for request bodies that arrive, taken in steps as their bytes come."""
+"""Reservation of bytes for request bodies, in steps as they arrive."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from collections.abc import Callable
 from super_advanced_agents.server.limits.fair_pool import TURN_WAIT_S, FairPool
 
 STEP_BYTES = 64 * 1024
-"""The least room that a body takes at once."""
+"""The least bytes that a body reserves at once."""
 
 
 class ArrivingBodies:
-    """Grant room to bodies in steps, so that one holds no more than what has come of it.
+    """Reserve bytes for bodies in steps, so that a body holds no more than what has arrived of it.
 
-    If all bodies of a tenant could take the last of its room, several that have come in part would wait for each other.
-    So as much room as the largest body needs is kept for one of them at a time: the first that needs it keeps it to
-    itself until it has arrived. One that has arrived waits for no other, so this one always goes on in the end. Bodies
-    of several tenants that wait for each other are refused after `wait_s`.
+    Bodies that have arrived in part could wait for each other without end, if they shared all bytes of their tenant.
+    So the bytes of one largest body are kept apart, for one body of the tenant at a time: the first that needs them
+    has them until it has arrived. A body that has arrived waits for no other, so this one always completes. Bodies of
+    several tenants that wait for each other are refused after `wait_s`.
 
     Args:
-        room: the bytes of all requests, which tenants share.
-        per_tenant: the most room of one tenant.
+        pool: the bytes of all requests, which tenants share.
+        per_tenant: the most bytes of one tenant.
         body_bytes: the largest body.
         waiting: how many bodies of a tenant may wait.
         wait_s: the longest wait of one body, of all its steps together, in seconds.
     """
 
     def __init__(
-        self, room: FairPool, *, per_tenant: int, body_bytes: int, waiting: int, wait_s: float = TURN_WAIT_S
+        self, pool: FairPool, *, per_tenant: int, body_bytes: int, waiting: int, wait_s: float = TURN_WAIT_S
     ) -> None:
-        self._room = room
+        self._pool = pool
         self._body_bytes = body_bytes
         self._shared_bytes = per_tenant - body_bytes
         self._waiting = waiting
@@ -44,7 +44,7 @@ class ArrivingBodies:
         return sum(len(tenant.waiting) for tenant in self._tenants.values())
 
     def begin(self, tenant: str) -> ArrivingBody:
-        """Return the room of a body that begins to arrive: none yet.
+        """Return the reservation of a body that begins to arrive, which holds no bytes yet.
 
         Args:
             tenant: the tenant of the caller.
@@ -58,29 +58,29 @@ class ArrivingBodies:
             if not shared.bodies:
                 del self._tenants[tenant]
 
-        return ArrivingBody(self._room, tenant, shared, max_bytes=self._body_bytes, wait_s=self._wait_s, on_end=end)
+        return ArrivingBody(self._pool, tenant, shared, max_bytes=self._body_bytes, wait_s=self._wait_s, on_end=end)
 
 
 class ArrivingBody:
-    """Hold the room of one body; `ArrivingBodies.begin` makes it.
+    """Hold the bytes reserved for one body; `ArrivingBodies.begin` makes it.
 
     Args:
-        room: the bytes of all requests.
+        pool: the bytes of all requests.
         tenant: the tenant of the caller.
         shared: what the arriving bodies of this tenant hold.
-        max_bytes: the most room that it takes.
+        max_bytes: the most bytes that it reserves.
         wait_s: the longest wait of all its steps together, in seconds.
         on_end: called once it is released.
 
     Attributes:
-        held: the room that it holds, in bytes.
+        held: the bytes that it has reserved.
     """
 
-    __slots__ = ("_max_bytes", "_on_end", "_room", "_shared", "_tenant", "_wait_s", "from_shared", "held")
+    __slots__ = ("_max_bytes", "_on_end", "_pool", "_shared", "_tenant", "_wait_s", "from_shared", "held")
 
     def __init__(
         self,
-        room: FairPool,
+        pool: FairPool,
         tenant: str,
         shared: _Tenant,
         *,
@@ -90,7 +90,7 @@ class ArrivingBody:
     ) -> None:
         self.held = 0
         self.from_shared = 0
-        self._room = room
+        self._pool = pool
         self._tenant = tenant
         self._shared = shared
         self._max_bytes = max_bytes
@@ -98,10 +98,10 @@ class ArrivingBody:
         self._on_end = on_end
 
     async def grow(self, received: int) -> bool:
-        """Take room for all that has come, and return whether it was granted.
+        """Reserve bytes for all that has arrived, and return whether they were granted.
 
         Args:
-            received: the bytes that have come so far.
+            received: the bytes that have arrived so far.
         """
         if received <= self.held:
             return True
@@ -112,7 +112,7 @@ class ArrivingBody:
             async with asyncio.timeout(self._wait_s):
                 if not await self._shared.enter(self, amount):
                     return False
-                if not await self._room.enter(self._tenant, amount, patient=True):
+                if not await self._pool.enter(self._tenant, amount, patient=True):
                     return False
         except TimeoutError:
             return False
@@ -122,17 +122,17 @@ class ArrivingBody:
         return True
 
     def arrived(self, size: int) -> None:
-        """Keep room for this many bytes only, as the body is complete."""
+        """Release all but the bytes of the body, which is complete."""
         surplus = self.held - size
         if surplus > 0:
-            self._room.leave(self._tenant, surplus)
+            self._pool.leave(self._tenant, surplus)
             self.held = size
         self._shared.leave(self, min(max(0, surplus), self.from_shared))
 
     def release(self) -> None:
-        """Give all room back; nothing may be called afterwards."""
+        """Release all bytes; nothing may be called afterwards."""
         if self.held:
-            self._room.leave(self._tenant, self.held)
+            self._pool.leave(self._tenant, self.held)
         self._shared.leave(self, self.from_shared)
         self._on_end()
 

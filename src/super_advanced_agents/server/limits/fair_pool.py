@@ -1,4 +1,4 @@
-"""Places that tenants share fairly: permits, open streams, or room for bytes."""
+"""A pool of permits, streams or bytes, which tenants share fairly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURN_WAIT_S = 30.0
 
 
 class _Account:
-    # What one tenant holds and waits for; each waiter is a future and its number of places.
+    # What one tenant holds and waits for; each waiter is a future and the units that it asks for.
 
     __slots__ = ("held", "tenant", "waiting")
 
@@ -24,48 +24,48 @@ class _Account:
 
 
 class FairPool:
-    """Grant places to tenants in fair shares, with short bounded waits.
+    """Grant units, such as permits or bytes, to tenants in fair shares, with short bounded waits.
 
-    The share of a tenant is an equal part of the places, among the tenants that hold or await some. A tenant alone may
-    hold every place. A reserve of a quarter more is for tenants below their share, so that these need not wait for
-    places which another tenant holds for long. A place that comes free goes to the waiting tenant that holds the
-    fewest, in turn among equals, and within a tenant to the one that has waited longest.
+    The share of a tenant is an equal part of the capacity, among the tenants that hold or await units. A tenant alone
+    may hold the whole capacity. A reserve of a quarter more is for tenants below their share, so that these need not
+    wait for units which another tenant holds for long. A unit that comes free goes to the waiting tenant that holds
+    the fewest, round robin among equals, and within a tenant to the request that has waited longest.
 
     A tenant below its share waits up to `turn_wait_s`, and so does one at its share while another holds more than its
     own; all others wait up to `wait_s`. It belongs to one event loop.
 
     Args:
-        places: the number of places, or of bytes.
+        capacity: the number of units.
         waiting: how many requests of a tenant that has its share may wait.
         turn_waiting: how many requests of a tenant may wait while they are sure of their turn.
-        per_tenant: the most that one tenant may hold; None for all places.
+        per_tenant: the most that one tenant may hold; None for the whole capacity.
         wait_s: the longest wait of a tenant that has its share, in seconds.
         turn_wait_s: the longest wait for a turn that is sure to come, in seconds.
 
     Attributes:
-        places: the number of places.
+        capacity: the number of units.
         max_waiting: how many requests of a tenant that has its share may wait.
-        in_flight: the number of places that are taken, those of the reserve included.
+        in_flight: the number of units that are held, those of the reserve included.
         saturated: the tenants whose next request would be refused at once.
-        peak: the most places that were taken and asked for at once, since `reset_peak`.
+        peak: the most units that were held and asked for at once, since `reset_peak`.
     """
 
     def __init__(
         self,
         *,
-        places: int,
+        capacity: int,
         waiting: int,
         turn_waiting: int | None = None,
         per_tenant: int | None = None,
         wait_s: float = WAIT_S,
         turn_wait_s: float = TURN_WAIT_S,
     ) -> None:
-        self.places = places
+        self.capacity = capacity
         self.max_waiting = waiting
         self.in_flight = 0
         self.peak = 0
         self.saturated: set[str] = set()
-        self._limit = _with_reserve(places)
+        self._limit = _with_reserve(capacity)
         self._turn_waiting = turn_waiting
         self._per_tenant = per_tenant
         self._wait_s = wait_s
@@ -79,18 +79,18 @@ class FairPool:
         return sum(len(account.waiting) for account in self._turns.values())
 
     def held_by(self, tenant: str) -> int:
-        """Return the number of places that a tenant holds."""
+        """Return the number of units that a tenant holds."""
         account = self._accounts.get(tenant)
         return 0 if account is None else account.held
 
     def tenants(self) -> list[str]:
-        """Return the tenants that hold or await places."""
+        """Return the tenants that hold or await units."""
         return list(self._accounts)
 
-    def resize(self, places: int) -> None:
-        """Change the number of places; those taken beyond it stay taken until they are given back."""
-        if places != self.places:
-            self.places, self._limit = places, _with_reserve(places)
+    def resize(self, capacity: int) -> None:
+        """Change the capacity; units held beyond it stay held until they are given back."""
+        if capacity != self.capacity:
+            self.capacity, self._limit = capacity, _with_reserve(capacity)
             self.saturated.clear()
             self._grant()
 
@@ -99,7 +99,7 @@ class FairPool:
         self.peak = self.in_flight + self.waiting
 
     def enter_now(self, tenant: str, amount: int = 1) -> bool:
-        """Take places without waiting, and return whether enough were free for this tenant."""
+        """Take units without waiting, and return whether enough were free for this tenant."""
         account = self._accounts.get(tenant) or self._open_account(tenant)
         if self._fits(account, amount):
             account.held += amount
@@ -111,23 +111,23 @@ class FairPool:
         return False
 
     async def enter(self, tenant: str, amount: int = 1, *, patient: bool = False) -> bool:
-        """Wait for places, and return whether they were granted.
+        """Wait for units, and return whether they were granted.
 
         A cancelled wait takes none.
 
         Args:
             tenant: the tenant that takes them.
-            amount: how many; those of one call are granted together.
+            amount: the number of units; those of one call are granted together.
             patient: wait as long as a tenant below its share does.
 
         Returns:
-            True with the places, which `leave` returns; False without: too many wait, or the wait was in vain.
+            True when they are held until `leave`; False when too many requests wait, or none came free in time.
         """
         if self.enter_now(tenant, amount):
             return True
         account = self._accounts.get(tenant) or self._open_account(tenant)
-        patient = patient or self._is_owed(account, amount)
-        turns = self.places if self._turn_waiting is None else self._turn_waiting
+        patient = patient or self._is_entitled(account, amount)
+        turns = self.capacity if self._turn_waiting is None else self._turn_waiting
         longest, wait_s = (turns, self._turn_wait_s) if patient else (self.max_waiting, self._wait_s)
         if len(account.waiting) >= longest:
             self.saturated.add(tenant)
@@ -145,7 +145,7 @@ class FairPool:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.result():
-                self.leave(tenant, amount)  # the places were granted before the cancellation arrived
+                self.leave(tenant, amount)  # the units were granted before the cancellation arrived
             elif entry in account.waiting:
                 self._remove(account, entry)
             raise
@@ -153,22 +153,22 @@ class FairPool:
             deadline.cancel()
 
     def leave(self, tenant: str, amount: int = 1) -> None:
-        """Give places back; the tenant whose turn it is gets them."""
+        """Give units back; they are granted to waiting requests."""
         account = self._accounts[tenant]
         account.held -= amount
         self.in_flight -= amount
         self._close_if_empty(account)
         self._grant()
-        if self.in_flight < self.places and self.saturated:
+        if self.in_flight < self.capacity and self.saturated:
             self.saturated.clear()
 
     @property
     def _most(self) -> int:
-        return self.places if self._per_tenant is None else self._per_tenant
+        return self.capacity if self._per_tenant is None else self._per_tenant
 
     @property
     def _share(self) -> int:
-        return max(1, self.places // max(1, len(self._accounts)))
+        return max(1, self.capacity // max(1, len(self._accounts)))
 
     def _open_account(self, tenant: str) -> _Account:
         account = self._accounts[tenant] = _Account(tenant)
@@ -184,26 +184,26 @@ class FairPool:
         if account.waiting or account.held + amount > self._most:
             return False
         in_flight = self.in_flight + amount
-        if in_flight <= self.places and not self._turns:
+        if in_flight <= self.capacity and not self._turns:
             return True
         return in_flight <= self._limit and self._is_below_share(account, amount)
 
     def _is_below_share(self, account: _Account, amount: int) -> bool:
         return not account.held or account.held + amount <= self._share
 
-    def _is_owed(self, account: _Account, amount: int) -> bool:
+    def _is_entitled(self, account: _Account, amount: int) -> bool:
         if self._is_below_share(account, amount):
             return True
         share = self._share
         return account.held <= share and any(other.held > share for other in self._accounts.values())
 
     def _grant(self) -> None:
-        while (account := self._neediest()) is not None:
+        while (account := self._next_account()) is not None:
             waiter, amount = account.waiting[0]
             in_flight = self.in_flight + amount
             if in_flight > self._limit:
                 return
-            if in_flight > self.places and not self._is_below_share(account, amount):
+            if in_flight > self.capacity and not self._is_below_share(account, amount):
                 return
             account.waiting.popleft()
             self._turns.move_to_end(account.tenant)
@@ -214,17 +214,18 @@ class FairPool:
                 waiter.set_result(True)
             self._close_if_empty(account)
 
-    def _neediest(self) -> _Account | None:
-        # At most as many tenants as there are places hold one, so the search is short: it ends at one that holds none.
-        neediest, most = None, self._most
+    def _next_account(self) -> _Account | None:
+        # The account that holds the fewest. At most as many tenants as the pool has units hold one, so the search is
+        # short: it ends at the first account that holds none.
+        chosen, most = None, self._most
         for account in self._turns.values():
             if account.held + account.waiting[0][1] > most:
                 continue
-            if neediest is None or account.held < neediest.held:
-                neediest = account
+            if chosen is None or account.held < chosen.held:
+                chosen = account
                 if not account.held:
                     break
-        return neediest
+        return chosen
 
     def _give_up(self, account: _Account, entry: tuple[asyncio.Future[bool], int]) -> None:
         if not entry[0].done():
@@ -243,5 +244,5 @@ class FairPool:
             del self._turns[account.tenant]
 
 
-def _with_reserve(places: int) -> int:
-    return places + -(-places // 4)
+def _with_reserve(capacity: int) -> int:
+    return capacity + -(-capacity // 4)

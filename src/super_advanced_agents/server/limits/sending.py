@@ -46,7 +46,7 @@ class SendingAnswers:
         self._trimmer = MemoryTrimmer()
         self._largest_bytes = _COPIES * (capacity_bytes // 2)
         self._pool = FairPool(
-            places=2 * capacity_bytes,
+            capacity=2 * capacity_bytes,
             waiting=_WAITING,
             turn_waiting=_WAITING,
             wait_s=_WAIT_S,

@@ -80,14 +80,14 @@ class SharedLimits:
         return None if settings.shared_limits is None else cls(settings.shared_limits.get_secret_value())
 
     def share(self, pools: Mapping[str, FairPool], streams: FairPool) -> None:
-        """Share the places of pools, and each tenant's streams, from the next renewal on.
+        """Share the capacity of pools, and each tenant's streams, from the next renewal on.
 
         Args:
-            pools: the pools by a name that they have in every replica; their places are those of all replicas together.
+            pools: the pools by a name that they have in every replica; their capacity is that of all replicas together.
             streams: the pool of open streams.
         """
         self._pools = dict(pools)
-        self._totals = {name: pool.places for name, pool in pools.items()}
+        self._totals = {name: pool.capacity for name, pool in pools.items()}
         self._streams = streams
 
     async def __aenter__(self) -> Self:
@@ -175,8 +175,8 @@ class SharedLimits:
         if reply is not None:
             self.replicas, *parts = map(int, reply)
             self._renewed_at = loop.time()
-            for pool, places in zip(self._pools.values(), parts, strict=True):
-                pool.resize(places)
+            for pool, capacity in zip(self._pools.values(), parts, strict=True):
+                pool.resize(capacity)
             self._set_up(True)
             await self._renew_streams()
         elif loop.time() - self._renewed_at >= self._lease_s:  # the other replicas count on it no longer

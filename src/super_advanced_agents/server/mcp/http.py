@@ -79,7 +79,7 @@ class MCPEndpoint:
         The MCP library is loaded at the first request: it takes a second, and 15 MiB of an idle server.
         """
         self._opened, self._wanted, self._ending = asyncio.Future(), asyncio.Event(), asyncio.Event()
-        self._turns = FairPool(places=_TURNS, waiting=_WAITING, turn_waiting=_WAITING)
+        self._turns = FairPool(capacity=_TURNS, waiting=_WAITING, turn_waiting=_WAITING)
         serving = asyncio.create_task(self._serve(), name="mcp")
         try:
             yield

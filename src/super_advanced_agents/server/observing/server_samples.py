@@ -18,12 +18,12 @@ def server_samples(services: Services) -> Iterator[Sample]:
     admission = services.admission
     for kind in PermitKind:
         pool, labels = admission.pool(kind), {"kind": kind.value}
-        yield Sample("permits", pool.places, labels)
+        yield Sample("permits", pool.capacity, labels)
         yield Sample("permits_in_use", pool.in_flight, labels)
         yield Sample("permits_waiting", pool.waiting, labels)
         yield Sample("permits_refused", admission.refused[kind], labels)
     yield Sample("streams_open", admission.streams.in_flight)
-    yield Sample("request_room_bytes", admission.room.in_flight)
+    yield Sample("request_room_bytes", admission.request_bytes.in_flight)
     yield Sample("answers_being_sent_bytes", services.sending.held_bytes)
     certificate = services.runtime.settings.tls_cert
     if certificate is not None:

@@ -63,7 +63,7 @@ async def test_reranked_search_needs_a_generate_permit_and_not_a_search_permit(c
     reranked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, rerank=True)
     busy = services.admission.pool(PermitKind.GENERATE)
     async with AsyncExitStack() as permits:
-        for _ in range(busy.places):
+        for _ in range(busy.capacity):
             await permits.enter_async_context(services.admission.enter(PermitKind.GENERATE, "default"))
         assert (await caller.invoke(methods.SEARCH_MEMORIES, plain)).results
         status, problem, _ = await caller.refusal(methods.SEARCH_MEMORIES, reranked)

@@ -1,4 +1,4 @@
-"""Test how the messages of a gRPC call are received: after the checks, in time, and in a bounded room."""
+"""Test how the messages of a gRPC call are received: after the checks, in time, and within bounded memory."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ async def test_message_that_does_not_arrive_ends_the_call_and_holds_no_permit(tm
     """The time is that of a body over REST; while it is awaited, it counts as the largest message."""
     async with opened_services(tmp_path, body_timeout_s=0.3) as services, connected_caller(services) as caller:
         call = caller.channel.stream_stream(method.path)(timeout=30)
-        await _until(lambda: services.admission.room.in_flight)
-        assert services.admission.room.held_by("default") == services.admission.message_bytes
+        await _until(lambda: services.admission.request_bytes.in_flight)
+        assert services.admission.request_bytes.held_by("default") == services.admission.message_bytes
         assert not any(services.admission.pool(kind).in_flight for kind in ("search", "write"))
         assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert services.admission.room.in_flight == 0
+        assert services.admission.request_bytes.in_flight == 0
 
 
 async def test_awaited_message_without_room_ends_the_call(tmp_path):
-    """Another tenant still has room, and messages that arrive at once need none."""
+    """Another tenant still has its share, and messages that arrive at once need none."""
     async with opened_services(tmp_path) as services, connected_caller(services) as caller:
         await caller.invoke(methods.CREATE_COLLECTION, COLLECTION)
-        room = services.admission.room
-        assert room.enter_now("default", 60 * 1024 * 1024)
+        pool = services.admission.request_bytes
+        assert pool.enter_now("default", 60 * 1024 * 1024)
         call = caller.channel.stream_stream(methods.ADD.path)(timeout=30)
         assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert room.enter_now("globex", services.admission.message_bytes)
+        assert pool.enter_now("globex", services.admission.message_bytes)
         assert len((await caller.invoke(methods.ADD, ADD)).uids) == 3
 
 
@@ -85,19 +85,19 @@ async def test_half_a_message_of_a_stream_takes_room_and_must_come_whole_in_time
         RawConnection.opened(caller.address) as silent,
         RawConnection.opened(caller.address) as client,
     ):
-        room, streams = services.admission.room, services.admission.streams
+        pool, streams = services.admission.request_bytes, services.admission.streams
         idle = silent.open(methods.ADD_STREAM.path)
         stream = client.open(methods.ADD_STREAM.path)
         await client.send(stream, half)
-        await _until(lambda: room.held_by("default") == services.admission.message_bytes)
-        assert room.enter_now("default", 60 * 1024 * 1024 - services.admission.message_bytes)
+        await _until(lambda: pool.held_by("default") == services.admission.message_bytes)
+        assert pool.enter_now("default", 60 * 1024 * 1024 - services.admission.message_bytes)
         another = client.open(methods.ADD_STREAM.path)
         await client.send(another, half)
         await client.until(lambda: client.frames[HEADERS, another])
         await client.until(lambda: client.frames[HEADERS, stream])
         await _until(lambda: streams.in_flight == 1)
         assert not silent.frames[HEADERS, idle]
-        assert room.held_by("default") == 60 * 1024 * 1024 - services.admission.message_bytes
+        assert pool.held_by("default") == 60 * 1024 * 1024 - services.admission.message_bytes
 
 
 async def test_open_streams_of_a_tenant_are_bounded(tmp_path):
@@ -135,16 +135,16 @@ async def test_large_message_takes_room_until_it_is_answered(tmp_path):
     large = vector_store_pb2.AddRequest(collection="wide", dim=64, vectors=vectors)
     async with opened_services(tmp_path) as services, connected_caller(services) as caller:
         await caller.invoke(methods.CREATE_COLLECTION, vector_store_pb2.CreateCollectionRequest(name="wide", dim=64))
-        room = services.admission.room
-        assert room.enter_now("default", 64 * 1024 * 1024 - 1_000)
+        pool = services.admission.request_bytes
+        assert pool.enter_now("default", 64 * 1024 * 1024 - 1_000)
         code, problem, _ = await caller.refusal(methods.ADD, large)
         assert (code, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
         adding = asyncio.create_task(caller.invoke(methods.ADD_STREAM, large, large))
-        await _until(lambda: room.waiting)
-        room.leave("default", 64 * 1024 * 1024 - 1_000)
+        await _until(lambda: pool.waiting)
+        pool.leave("default", 64 * 1024 * 1024 - 1_000)
         assert [len(reply.uids) for reply in await adding] == [900, 900]
         assert len((await caller.invoke(methods.ADD, large)).uids) == 900
-        assert room.in_flight == 0
+        assert pool.in_flight == 0
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])

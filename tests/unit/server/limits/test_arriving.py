@@ -1,4 +1,4 @@
-"""Test how bodies take room in steps while they arrive, and that they never wait for each other."""
+"""Test how bodies reserve bytes in steps while they arrive, and that they never wait for each other."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ KIB = 1024
 STEP = 64 * KIB
 
 
-def _bodies(*, places=40 * STEP, per_tenant=20 * STEP, body_bytes=8 * STEP, waiting=100, wait_s=60.0):
-    room = FairPool(places=places, per_tenant=per_tenant, waiting=waiting, turn_waiting=waiting)
-    arriving = ArrivingBodies(room, per_tenant=per_tenant, body_bytes=body_bytes, waiting=waiting, wait_s=wait_s)
-    return room, arriving
+def _bodies(*, capacity=40 * STEP, per_tenant=20 * STEP, body_bytes=8 * STEP, waiting=100, wait_s=60.0):
+    pool = FairPool(capacity=capacity, per_tenant=per_tenant, waiting=waiting, turn_waiting=waiting)
+    arriving = ArrivingBodies(pool, per_tenant=per_tenant, body_bytes=body_bytes, waiting=waiting, wait_s=wait_s)
+    return pool, arriving
 
 
 async def _arrive(body, size):
-    """Let a whole body arrive in steps, and return whether there was room for it."""
+    """Let a whole body arrive in steps, and return whether its bytes were granted."""
     for received in range(STEP, size + STEP, STEP):
         if not await body.grow(min(received, size)):
             return False
@@ -32,34 +32,34 @@ async def _arrive(body, size):
 
 async def test_body_holds_what_has_come_and_in_the_end_its_size():
     """It takes whole steps while it arrives."""
-    room, arriving = _bodies()
+    pool, arriving = _bodies()
     body = arriving.begin("acme")
-    assert room.in_flight == 0
+    assert pool.in_flight == 0
     assert await body.grow(STEP + 1)
-    assert room.held_by("acme") == STEP + 1
+    assert pool.held_by("acme") == STEP + 1
     assert await body.grow(STEP + 2)
-    assert room.held_by("acme") == 2 * STEP + 1
+    assert pool.held_by("acme") == 2 * STEP + 1
     body.arrived(STEP + 2)
-    assert room.held_by("acme") == STEP + 2
+    assert pool.held_by("acme") == STEP + 2
     body.release()
-    assert room.in_flight == 0
+    assert pool.in_flight == 0
 
 
 async def test_body_that_came_in_part_goes_on_while_the_others_wait():
-    """The last of the room is for one body at a time, so that each gets it in the end."""
-    room, arriving = _bodies()
+    """The last bytes are for one body at a time, so that each gets it in the end."""
+    pool, arriving = _bodies()
     bodies = [arriving.begin("acme") for _ in range(20)]
     for body in bodies[:12]:  # together they have all but what one body needs
         assert await body.grow(STEP)
-    assert await bodies[12].grow(STEP)  # it has the last room now
+    assert await bodies[12].grow(STEP)  # it has the last bytes now
     waiting = [asyncio.create_task(body.grow(2 * STEP)) for body in bodies[:12]]
     await asyncio.sleep(0)
     assert arriving.waiting == 12
     assert await bodies[12].grow(8 * STEP)
-    assert room.held_by("acme") == 20 * STEP
+    assert pool.held_by("acme") == 20 * STEP
     bodies[12].arrived(8 * STEP)
     await asyncio.sleep(0)
-    assert arriving.waiting == 11  # the next one waits for room only until the first one is answered
+    assert arriving.waiting == 11  # the next one waits for bytes only until the first one is answered
     bodies[12].release()
     assert await waiting[0]
     for body in bodies[:12]:
@@ -69,7 +69,7 @@ async def test_body_that_came_in_part_goes_on_while_the_others_wait():
 
 async def test_waiting_body_is_refused_in_the_end_and_holds_nothing_back():
     """All its waits together are bounded, and their number is."""
-    room, arriving = _bodies(waiting=1, wait_s=0.01)
+    pool, arriving = _bodies(waiting=1, wait_s=0.01)
     first, last = arriving.begin("acme"), arriving.begin("acme")
     assert await first.grow(8 * STEP)
     assert await last.grow(8 * STEP)
@@ -81,12 +81,12 @@ async def test_waiting_body_is_refused_in_the_end_and_holds_nothing_back():
     assert arriving.waiting == 0
     for body in (first, last, refused, excess):
         body.release()
-    assert room.in_flight == 0
+    assert pool.in_flight == 0
 
 
 async def test_cancelled_body_passes_its_turn_on():
     """One is cancelled while it waits, one at the moment of its turn."""
-    room, arriving = _bodies()
+    pool, arriving = _bodies()
     first, last, *others = (arriving.begin("acme") for _ in range(5))
     assert await first.grow(8 * STEP)
     assert await last.grow(8 * STEP)
@@ -101,14 +101,14 @@ async def test_cancelled_body_passes_its_turn_on():
     assert await tasks[2]
     last.release()
     others[2].release()
-    assert room.in_flight == 0
+    assert pool.in_flight == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_hundreds_of_bodies_at_once_all_arrive_and_leave_nothing(seed):
-    """They want many times the room of their tenants together, so each of them waits at times."""
+    """They want many times the bytes of their tenants together, so each of them waits at times."""
     draw = random.Random(seed)
-    room, arriving = _bodies()
+    pool, arriving = _bodies()
     most = 0
 
     async def send(tenant, size, cancelled):
@@ -117,7 +117,7 @@ async def test_hundreds_of_bodies_at_once_all_arrive_and_leave_nothing(seed):
         try:
             async with asyncio.timeout(0 if cancelled else None):
                 assert await _arrive(body, size)
-                most = max(most, room.in_flight)
+                most = max(most, pool.in_flight)
                 await asyncio.sleep(0)
         except TimeoutError:
             assert cancelled
@@ -128,4 +128,4 @@ async def test_hundreds_of_bodies_at_once_all_arrive_and_leave_nothing(seed):
         for number in range(100):
             group.create_task(send(draw.choice(["acme", "globex"]), draw.randint(1, 8 * STEP), number % 7 == 0))
     assert 0 < most <= 50 * STEP
-    assert (room.in_flight, room.waiting, arriving.waiting) == (0, 0, 0)
+    assert (pool.in_flight, pool.waiting, arriving.waiting) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Test how places are shared among tenants: who gets them, who waits, and who is refused."""
+"""Test how the units of a pool are shared among tenants: who gets them, who waits, and who is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from super_advanced_agents.server.limits.fair_pool import FairPool
 LONG_S = 60.0
 
 
-def _pool(places, **options):
-    return FairPool(places=places, **{"waiting": 2, "wait_s": LONG_S, **options})
+def _pool(capacity, **options):
+    return FairPool(capacity=capacity, **{"waiting": 2, "wait_s": LONG_S, **options})
 
 
 async def _started(*coroutines):
@@ -24,7 +24,7 @@ async def _started(*coroutines):
 
 
 async def test_tenant_alone_holds_every_place_and_is_refused_beyond_its_short_queue():
-    """The reserve is not for it; places that come free go to those who wait, in their order."""
+    """The reserve is not for it; units that come free go to those who wait, in their order."""
     pool = _pool(4)
     for _ in range(4):
         assert await pool.enter("acme")
@@ -83,7 +83,7 @@ async def test_tenant_that_waits_for_its_turn_is_refused_in_the_end():
     assert not pool.saturated
 
 
-async def test_free_places_go_to_the_tenant_with_the_fewest_and_in_turn_among_equals():
+async def test_free_units_go_to_the_tenant_with_the_fewest_and_in_turn_among_equals():
     """A tenant with many waiting requests gets no more than one with few."""
     pool = _pool(2, turn_waiting=10)
     for _ in range(2):
@@ -105,9 +105,9 @@ async def test_free_places_go_to_the_tenant_with_the_fewest_and_in_turn_among_eq
     assert pool.in_flight == 0
 
 
-async def test_places_of_one_call_are_granted_together_and_bounded_for_each_tenant():
+async def test_units_of_one_call_are_granted_together_and_bounded_for_each_tenant():
     """A large request is not overtaken by small ones without end."""
-    pool = FairPool(places=100, per_tenant=60, waiting=8)
+    pool = FairPool(capacity=100, per_tenant=60, waiting=8)
     assert pool.enter_now("acme", 60)
     assert not pool.enter_now("acme", 1)
     assert pool.enter_now("globex", 40)
@@ -137,7 +137,7 @@ async def test_cancelled_waiting_call_takes_no_place():
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_hundreds_of_calls_of_several_tenants_with_cancellations_leave_nothing(seed):
-    """Calls are cancelled at every stage; no tenant ever holds more than all places."""
+    """Calls are cancelled at every stage; no tenant ever holds more than the capacity."""
     draw = random.Random(seed)
     pool = _pool(4, waiting=50, per_tenant=3 if seed % 2 else None)
 

@@ -101,7 +101,7 @@ async def test_replicas_together_never_hold_more_permits_than_there_are(valkey):
         taken = 0
         while taken < 9:  # the others keep what they may need next
             taken += await ask(one, 12)
-        assert one.pool.in_flight + sum(other.pool.places for other in others) <= 12
+        assert one.pool.in_flight + sum(other.pool.capacity for other in others) <= 12
         for _ in range(taken):
             one.pool.leave("acme")
         async with asyncio.timeout(10):
@@ -120,9 +120,9 @@ async def test_permits_of_a_dead_replica_return_to_the_others(valkey):
     async with _replicas(valkey, 1) as [alive]:
         dead = _Replica(_url(valkey))
         async with dead.shared:
-            await _until(lambda: alive.pool.places == 6)
+            await _until(lambda: alive.pool.capacity == 6)
             dead.shared.up = False  # so that nothing is given back, as if it was killed
-        await _until(lambda: alive.pool.places == 12)
+        await _until(lambda: alive.pool.capacity == 12)
         assert alive.shared.replicas == 1
 
 
@@ -155,7 +155,7 @@ async def test_replicas_without_valkey_enforce_equal_shares_and_share_again_late
         for replica in (one, other):
             assert (await replica.limiter.charge(_principal(), 1)).limit == 6
             assert not replica.shared.up
-            await _until(lambda replica=replica: replica.pool.places == 6)
+            await _until(lambda replica=replica: replica.pool.capacity == 6)
             async with replica.admission.stream("acme"), replica.admission.stream("acme"):
                 with pytest.raises(OverloadedError):
                     await replica.admission.stream("acme").__aenter__()

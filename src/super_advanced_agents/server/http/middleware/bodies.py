@@ -1,4 +1,4 @@
-"""Reception of request bodies: whole, counted, and in a bounded room."""
+"""Reception of request bodies: whole, counted, and within bounded memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from super_advanced_agents.server.limits.admission import SMALL_BYTES, Admission, no_room_error
+from super_advanced_agents.server.limits.admission import SMALL_BYTES, Admission, too_many_bytes_error
 from super_advanced_agents.server.limits.arriving import ArrivingBody
 
 _IDENTITY = frozenset({b"identity", b""})
@@ -18,9 +18,9 @@ _IDENTITY = frozenset({b"identity", b""})
 class Body:
     """A request's body, received as a whole and counted as it arrives.
 
-    A body of which more than 64 KiB have come takes room in its tenant's share for what has come, and keeps it until
-    `release`. While there is none, the client cannot send on; and a client that sends too slowly is cut off. A
-    compressed body could expand to a thousand times the bytes that were counted, so none is accepted.
+    Once more than 64 KiB of a body have arrived, its bytes are reserved from its tenant's share, until `release`. While
+    the share is used up, no more of the body is read; and a client that sends too slowly is cut off. A compressed body
+    could expand to a thousand times the bytes that were counted, so none is accepted.
 
     Args:
         headers: the request's headers.
@@ -29,7 +29,7 @@ class Body:
         tenant: the tenant of the caller.
     """
 
-    __slots__ = ("_admission", "_content", "_headers", "_receive", "_room", "_step_bytes", "_step_s", "_tenant")
+    __slots__ = ("_admission", "_content", "_headers", "_receive", "_reservation", "_step_bytes", "_step_s", "_tenant")
 
     def __init__(
         self, headers: Sequence[tuple[bytes, bytes]], receive: Receive, *, admission: Admission, tenant: str
@@ -38,7 +38,7 @@ class Body:
         self._receive = receive
         self._admission = admission
         self._tenant = tenant
-        self._room: ArrivingBody | None = None
+        self._reservation: ArrivingBody | None = None
         self._step_s = admission.body_stall_s
         self._step_bytes = 0
         self._content: bytes | None = b""
@@ -48,13 +48,13 @@ class Body:
 
         Raises:
             HTTPException: it is too long (413), compressed (415) or too slow (408).
-            OverloadedError: there is no room for it.
+            OverloadedError: the large requests of its tenant have used up their memory.
         """
         self._check_headers()
         parts: list[bytes] = []
         received = 0
         while True:
-            message = await (self._receive() if self._room is None else self._receive_in_time())
+            message = await (self._receive() if self._reservation is None else self._receive_in_time())
             if message["type"] == "http.disconnect":
                 return False
             part = message.get("body", b"")
@@ -62,11 +62,11 @@ class Body:
             received += len(part)
             self._check_length(received)
             if received > SMALL_BYTES:
-                await self._take_room(received)
+                await self._reserve(received)
             if not message.get("more_body", False):
                 self._content = parts[0] if len(parts) == 1 else b"".join(parts)
-                if self._room is not None:
-                    self._room.arrived(received)
+                if self._reservation is not None:
+                    self._reservation.arrived(received)
                 return True
 
     async def receive(self) -> Message:
@@ -77,16 +77,16 @@ class Body:
         return {"type": "http.request", "body": content, "more_body": False}
 
     def release(self) -> None:
-        """Give the body's room back."""
-        if self._room is not None:
-            self._room.release()
-            self._room = None
+        """Release the bytes of the body."""
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
 
-    async def _take_room(self, received: int) -> None:
-        if self._room is None:
-            self._room = self._admission.arriving.begin(self._tenant)
-        if not await self._room.grow(received):
-            raise no_room_error()
+    async def _reserve(self, received: int) -> None:
+        if self._reservation is None:
+            self._reservation = self._admission.arriving.begin(self._tenant)
+        if not await self._reservation.grow(received):
+            raise too_many_bytes_error()
 
     async def _receive_in_time(self) -> Message:
         # Only the time in which the client is awaited counts, not the one in which it may not send.

@@ -90,7 +90,7 @@ async def _saturated(server):
     """Hold all permits of the caller's searches, and fill their queue, during the block."""
     pool, tenant = server.admission.pool(PermitKind.SEARCH), ANYBODY.tenant
     server.admission.remember_caller("", tenant)  # as after its first request
-    for _ in range(pool.places):
+    for _ in range(pool.capacity):
         assert await pool.enter(tenant)
     waiting = [asyncio.create_task(pool.enter(tenant)) for _ in range(pool.max_waiting)]
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def _saturated(server):
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        for _ in range(pool.places):
+        for _ in range(pool.capacity):
             pool.leave(tenant)
 
 

@@ -1,4 +1,4 @@
-"""Test how much room bodies hold that come slowly, in part or many at once, over real sockets."""
+"""Test how much memory bodies hold that come slowly, in part or many at once, over real sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_declared_body_that_does_not_come_holds_no_room(start_server):
         for n in range(32):
             await silent.enter_async_context(server.connection(_head(8 * MIB), b"x" * n))
         await _until(lambda: len(server.state.tasks) == 32)
-        assert server.admission.room.in_flight == 0
+        assert server.admission.request_bytes.in_flight == 0
         answer = await server.exchange(request(body=b"x" * 8 * MIB, close=True))
         assert b"<%d>" % (8 * MIB) in answer
 
@@ -39,25 +39,25 @@ async def test_declared_body_that_does_not_come_holds_no_room(start_server):
 async def test_body_holds_what_came_of_it_until_it_is_answered_or_its_client_leaves(start_server):
     """What it declares does not count."""
     server = await start_server()
-    room = server.admission.room
+    pool = server.admission.request_bytes
     async with server.connection(_head(8 * MIB), b"x" * MIB):
-        await _until(lambda: room.held_by(TENANT) >= MIB)
-        assert room.held_by(TENANT) <= 2 * MIB
-    await _until(lambda: not room.in_flight)
+        await _until(lambda: pool.held_by(TENANT) >= MIB)
+        assert pool.held_by(TENANT) <= 2 * MIB
+    await _until(lambda: not pool.in_flight)
     async with server.connection(_head(MIB), b"x" * MIB) as (reader, _):
         assert (await reader.readuntil(_END)).startswith(b"HTTP/1.1 200 ")
-    await _until(lambda: not room.in_flight)
+    await _until(lambda: not pool.in_flight)
 
 
 @pytest.mark.parametrize("declared", ["Content-Length: 8388608", "Transfer-Encoding: chunked"])
 async def test_large_body_that_stalls_is_cut_off(start_server, declared):
     """A byte now and then does not help it: each further 64 KiB must come in time."""
     server = await start_server(body_stall_s=0.2)
-    room = server.admission.room
+    pool = server.admission.request_bytes
     chunk = b"20000\r\n" + b"x" * 131_072 + b"\r\n" if "chunked" in declared else b"x" * 131_072
     more = b"1\r\nx\r\n" if "chunked" in declared else b"x"
     async with server.connection(request("POST", "/search", declared), chunk) as (reader, writer):
-        await _until(lambda: room.in_flight)
+        await _until(lambda: pool.in_flight)
         response = asyncio.create_task(read_response(reader))
         while not response.done():
             writer.write(more)
@@ -65,7 +65,7 @@ async def test_large_body_that_stalls_is_cut_off(start_server, declared):
         status, _, problem = response.result()
         assert status == 408
         assert b"the next 65536 bytes of the request's body did not arrive within 0.2 s" in problem
-    assert room.in_flight == 0
+    assert pool.in_flight == 0
     assert not server.app.arrived.is_set()
 
 
@@ -83,17 +83,17 @@ async def test_bodies_that_want_more_than_their_tenant_has_all_arrive(start_serv
 
     answers = await asyncio.gather(*(send() for _ in range(16)))
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    await _until(lambda: not server.admission.room.in_flight)
+    await _until(lambda: not server.admission.request_bytes.in_flight)
 
 
 async def test_body_that_waits_for_room_is_not_late(start_server):
     """The time in which the server does not read is not the client's."""
     server = await start_server(body_timeout_s=0.1, body_stall_s=0.1)
-    room, all_of_it = server.admission.room, 64 * MIB
-    assert room.enter_now(TENANT, all_of_it)
+    pool, all_of_it = server.admission.request_bytes, 64 * MIB
+    assert pool.enter_now(TENANT, all_of_it)
     async with server.connection(_head(MIB), b"x" * MIB) as (reader, _):
-        await _until(lambda: room.waiting)
+        await _until(lambda: pool.waiting)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.3)
-        room.leave(TENANT, all_of_it)
+        pool.leave(TENANT, all_of_it)
         assert (await reader.readuntil(_END)).startswith(b"HTTP/1.1 200 ")
