@@ -1,4 +1,4 @@
-"""Which connections may be open: caps in all and for each address, and who has to go first."""
+"""Caps on the open connections, in all and for each address, and the choice of those to close."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Connection(Protocol):
-    """A connection that the book knows about, from its acceptance on."""
+    """The interface of an accepted connection that counts towards the caps."""
 
     @property
-    def is_known(self) -> bool:
+    def is_authenticated(self) -> bool:
         """True once a request on it had a valid credential."""
 
     @property
@@ -22,25 +22,26 @@ class Connection(Protocol):
         """Close it at once."""
 
 
-class ConnectionBook:
-    """The open connections of one listener, with a cap in all and one for each address.
+class ConnectionCaps:
+    """Keep the open connections of one listener below a cap in all and one for each address.
 
-    A stranger is a connection without a request that had a valid credential. When a cap is reached, an idle stranger
-    is closed for the new connection: the oldest one of the address with the most strangers. So strangers cannot keep
-    others out. Behind a reverse proxy all connections have one address, but those with credentials do not count.
+    A connection is authenticated once a request on it had a valid credential. When a cap is reached, an idle connection
+    that is not is closed for the new one: the oldest of the address that has the most of them. So they cannot keep
+    callers with a credential out. Behind a reverse proxy all connections have one address; those that are authenticated
+    do not count towards its cap.
 
     Args:
         max_connections: open connections in all.
-        max_strangers: open connections of one address, which have shown no valid credential.
+        max_unauthenticated: open connections of one address that are not authenticated.
         grace_s: a connection that has been idle for less than this time is not closed for another.
     """
 
-    def __init__(self, *, max_connections: int, max_strangers: int, grace_s: float = 0.25) -> None:
+    def __init__(self, *, max_connections: int, max_unauthenticated: int, grace_s: float = 0.25) -> None:
         self._max_connections = max_connections
-        self._max_strangers = max_strangers
+        self._max_unauthenticated = max_unauthenticated
         self._grace_s = grace_s
-        self._strangers: dict[str, dict[Connection, None]] = {}
-        self._known: dict[Connection, None] = {}
+        self._unauthenticated: dict[str, dict[Connection, None]] = {}
+        self._authenticated: dict[Connection, None] = {}
         self._addresses: dict[Connection, str] = {}
 
     def __len__(self) -> int:
@@ -53,39 +54,41 @@ class ConnectionBook:
             address: the address of the client, as `client_of` returns it.
             now: the time of the event loop.
         """
-        same = self._strangers.get(address, {})
-        if len(same) >= self._max_strangers and not self._close_stranger(same, now, below=self._max_strangers):
+        same = self._unauthenticated.get(address, {})
+        if len(same) >= self._max_unauthenticated and not self._close_unauthenticated(
+            same, now, below=self._max_unauthenticated
+        ):
             return False
         return len(self) < self._max_connections or self.close_one(now)
 
     def close_one(self, now: float) -> bool:
-        """Close one idle connection, a stranger if there is any, and return whether there was one.
+        """Close one idle connection, and return whether there was one; authenticated ones go last.
 
         Args:
             now: the time of the event loop.
         """
-        for same in sorted(self._strangers.values(), key=len, reverse=True):
-            if self._close_stranger(same, now):
+        for same in sorted(self._unauthenticated.values(), key=len, reverse=True):
+            if self._close_unauthenticated(same, now):
                 return True
-        return self._close_idle(self._known, now)
+        return self._close_idle(self._authenticated, now)
 
     def add(self, connection: Connection, address: str) -> None:
         """Count a connection until `remove`."""
         self._addresses[connection] = address
-        self._strangers.setdefault(address, {})[connection] = None
+        self._unauthenticated.setdefault(address, {})[connection] = None
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended; one that is not counted is ignored."""
         address = self._addresses.pop(connection, None)
         if address is not None:
-            self._known.pop(connection, None)
-            self._forget_stranger(connection, address)
+            self._authenticated.pop(connection, None)
+            self._forget_unauthenticated(connection, address)
 
-    def _close_stranger(self, same: dict[Connection, None], now: float, below: int = 0) -> bool:
+    def _close_unauthenticated(self, same: dict[Connection, None], now: float, below: int = 0) -> bool:
         for connection in list(same):
-            if connection.is_known:
-                self._forget_stranger(connection, self._addresses[connection])
-                self._known[connection] = None
+            if connection.is_authenticated:
+                self._forget_unauthenticated(connection, self._addresses[connection])
+                self._authenticated[connection] = None
                 if len(same) < below:
                     return True
             elif self._is_idle(connection, now):
@@ -108,12 +111,12 @@ class ConnectionBook:
         self.remove(connection)
         connection.abort()
 
-    def _forget_stranger(self, connection: Connection, address: str) -> None:
-        same = self._strangers.get(address)
+    def _forget_unauthenticated(self, connection: Connection, address: str) -> None:
+        same = self._unauthenticated.get(address)
         if same is not None:
             same.pop(connection, None)
             if not same:
-                del self._strangers[address]
+                del self._unauthenticated[address]
 
 
 def client_of(address: str) -> str:

@@ -281,7 +281,7 @@ class Settings(BaseSettings):
         return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
 
     @property
-    def max_strangers(self) -> int:
+    def max_unauthenticated(self) -> int:
         """The number of connections without a valid credential that one address may have."""
         return self.max_connections_per_address or (self.max_connections + 1) // 2
 

@@ -1,6 +1,6 @@
-"""The open connections of the gRPC listener: whose they are, and which have to go.
+"""The open connections of the gRPC listener: their tenants, and which have to be closed.
 
-gRPC's core accepts connections by itself, tells nobody of them, and closes none on demand. So the process looks through
+gRPC's core accepts connections without any callback, and has no function that closes one. So the process looks through
 its own descriptors, and ends a connection by shutting its socket down, at which the core closes it.
 """
 
@@ -20,7 +20,7 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.server.connections import ConnectionBook, client_of
+from super_advanced_agents.server.connections import ConnectionCaps, client_of
 from super_advanced_agents.server.grpc.new_connections import NewConnections
 from super_advanced_agents.server.limits.admission import NOBODY
 from super_advanced_agents.server.packet_filter import drop_new_connections
@@ -28,21 +28,21 @@ from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.settings import Settings
 
 _Key: TypeAlias = tuple[int, int]
-"""A descriptor and its inode, which tells whether it is another socket by now."""
+"""A descriptor and its inode; a descriptor that was closed and opened again has another inode."""
 _Address: TypeAlias = tuple[str, int]
 
 _DESCRIPTORS = Path("/dev/fd")
 _LOOK_S = 0.25
-"""The pause between two looks, which take 2 us a descriptor."""
-_HURRIED_LOOK_S = 0.02
-"""The pause while strangers are being closed: a flood would take what has come free."""
+"""The pause between two scans of the descriptors; a scan takes 2 us a descriptor."""
+_FLOOD_LOOK_S = 0.02
+"""The pause while connections are being closed: in a flood, new ones soon reach the cap again."""
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _RECEIVED_AT = 128
-"""Where Linux tells the bytes received on a connection (`tcpi_bytes_received`)."""
+"""The offset of the bytes received on a connection in Linux's `tcp_info` (`tcpi_bytes_received`)."""
 _CALL_BYTES = 512
 """The metadata and frames that come with a message, by estimate."""
 _FREE_PART = 8
-"""An eighth of the places stays free for callers who come between two looks."""
+"""An eighth of the connections stays free for callers who connect between two scans."""
 
 _log = get_logger("server")
 
@@ -51,9 +51,9 @@ calling_peer: ContextVar[str] = ContextVar("calling_peer", default="")
 
 
 class Peers:
-    """Know the open connections of one gRPC listener, and close what exceeds the caps for them.
+    """Track the open connections of one gRPC listener, and close those that exceed `ConnectionCaps`.
 
-    The caps are those of `ConnectionBook`. It belongs to one event loop.
+    An object belongs to one event loop.
 
     Args:
         settings: the caps.
@@ -61,22 +61,22 @@ class Peers:
 
     def __init__(self, settings: Settings) -> None:
         most = settings.max_connections
-        # Without a grace: then the newest ones would be refused in a flood, and with them a tenant's.
-        self._book = ConnectionBook(
-            max_connections=most - most // _FREE_PART, max_strangers=settings.max_strangers, grace_s=0.0
+        # No grace period: in a flood it would refuse the newest connections, those of tenants among them.
+        self._caps = ConnectionCaps(
+            max_connections=most - most // _FREE_PART, max_unauthenticated=settings.max_unauthenticated, grace_s=0.0
         )
-        self._new = NewConnections(settings.max_strangers)
+        self._new = NewConnections(settings.max_unauthenticated)
         self._paused: frozenset[str] = frozenset()
         self._traffic: dict[str, Traffic] = {}
         self._seen: dict[_Key, _Peer | None] = {}  # None for sockets of others
         self._looking: asyncio.Task[None] | None = None
 
     def start(self, port: int) -> None:
-        """Look at the connections of a listening port from now on, until `stop`."""
-        self._looking = asyncio.create_task(self._look_on(port))
+        """Watch the connections of a listening port until `stop`."""
+        self._looking = asyncio.create_task(self._watch_connections(port))
 
     async def stop(self) -> None:
-        """End what `start` began."""
+        """Stop watching."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
@@ -111,7 +111,7 @@ class Peers:
                 return True
         return False
 
-    async def _look_on(self, port: int) -> None:
+    async def _watch_connections(self, port: int) -> None:
         loop, pause_s = asyncio.get_running_loop(), _LOOK_S
         while True:
             await asyncio.sleep(pause_s)
@@ -125,20 +125,20 @@ class Peers:
                 return
             closed = self._update(found, loop.time())
             if closed:
-                _log.info("server.grpc_connections_closed", extra={"closed": closed, "open": len(self._book)})
+                _log.info("server.grpc_connections_closed", extra={"closed": closed, "open": len(self._caps)})
             paused = self._new.paused(loop.time())
             if paused != self._paused:
                 _log.info("server.grpc_addresses_paused", extra={"addresses": len(paused)})
                 await in_thread(partial(_pause, port, paused), name="pause addresses")
                 self._paused = paused
-            pause_s = _HURRIED_LOOK_S if closed else _LOOK_S
+            pause_s = _FLOOD_LOOK_S if closed else _LOOK_S
 
     def _update(self, found: dict[_Key, _Address | None], now: float) -> int:
         for key in self._seen.keys() - found.keys():
             gone = self._seen.pop(key)
             if gone is not None:
-                self._book.remove(gone)
-        open_before, new = len(self._book), 0
+                self._caps.remove(gone)
+        open_before, new = len(self._caps), 0
         for key, address in found.items():
             if key in self._seen:
                 continue
@@ -152,20 +152,22 @@ class Peers:
             new += 1
         for name in self._traffic.keys() - {each.name for each in self._seen.values() if each is not None}:
             del self._traffic[name]
-        return open_before + new - len(self._book)
+        return open_before + new - len(self._caps)
 
-    def _is_used(self, client: str) -> bool:
-        # Those of a tenant's address, or of a reverse proxy, are never paused.
+    def _has_authenticated(self, client: str) -> bool:
+        # An address with an authenticated connection, such as a reverse proxy's, is never paused.
         return any(
-            each.is_known and client_of(each.address[0]) == client for each in self._seen.values() if each is not None
+            each.is_authenticated and client_of(each.address[0]) == client
+            for each in self._seen.values()
+            if each is not None
         )
 
     def _admit(self, connection: _Peer, now: float) -> None:
         client = client_of(connection.address[0])
-        if not connection.is_known and self._new.note(client, now) and not self._is_used(client):
+        if not connection.is_authenticated and self._new.note(client, now) and not self._has_authenticated(client):
             self._new.pause(client, now)
-        if connection.is_known or self._book.admit(client, now):
-            self._book.add(connection, client)
+        if connection.is_authenticated or self._caps.admit(client, now):
+            self._caps.add(connection, client)
         else:
             connection.abort()
 
@@ -206,20 +208,17 @@ class Traffic:
         self._taken += size_bytes + _CALL_BYTES
 
     def untaken(self) -> int:
-        """Return an estimate of the bytes that arrived and are no message yet.
-
-        It is 0 where the system does not tell.
-        """
+        """Return an estimate of the bytes that arrived and are no message yet; 0 on other systems than Linux."""
         if self.descriptor is None or _TCP_INFO is None:
             return 0
         connected = socket.socket(fileno=self.descriptor)
         try:
-            told = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _RECEIVED_AT + 8)
+            info = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _RECEIVED_AT + 8)
         except OSError:
             return 0
         finally:
             connected.detach()  # the descriptor is gRPC's
-        received = int.from_bytes(told[_RECEIVED_AT:], sys.byteorder) if len(told) == _RECEIVED_AT + 8 else 0
+        received = int.from_bytes(info[_RECEIVED_AT:], sys.byteorder) if len(info) == _RECEIVED_AT + 8 else 0
         return received - self._taken
 
 
@@ -235,12 +234,12 @@ class _Peer:
         self.name = name
 
     @property
-    def is_known(self) -> bool:
+    def is_authenticated(self) -> bool:
         return bool(self._traffic.tenants)
 
     @property
     def idle_since(self) -> float | None:
-        # A stranger's call, such as a watch, does not keep others out.
+        # Without a credential a connection counts as idle even during a call, such as a health watch.
         return None if self._traffic.tenants else self._since
 
     def abort(self) -> None:

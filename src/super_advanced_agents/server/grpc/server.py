@@ -31,8 +31,8 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),  # a reply is as long as the request demands, as over REST
     ("grpc.max_concurrent_streams", 100),
     ("grpc.http.overload_protection", 0),  # it also counts calls that have ended, and then resets new ones
-    # What may come of a stream unasked. By gRPC's own estimates it was 16 MiB: 20 streams of a stranger kept 640 MiB. A
-    # message that is awaited is let through whole all the same.
+    # The bytes of a stream that are read ahead. gRPC estimated 16 MiB: 20 streams without a credential kept 640 MiB. A
+    # message that a handler awaits is read as a whole all the same.
     ("grpc.http2.lookahead_bytes", 64 * 1024),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_metadata_size", 16 * 1024),

@@ -11,7 +11,7 @@ from tests.unit.server.piped import PipelinedApplication
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
-from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.connections import ConnectionCaps
 from super_advanced_agents.server.http.listener.acceptor import Acceptor
 from super_advanced_agents.server.http.listener.protocol import http_protocol
 from super_advanced_agents.server.limits.admission import Admission
@@ -41,17 +41,19 @@ async def start_server():
         )
         config.load()
         state = ServerState()
-        book = ConnectionBook(max_connections=loaded.max_connections, max_strangers=loaded.max_strangers, grace_s=0)
+        caps = ConnectionCaps(
+            max_connections=loaded.max_connections, max_unauthenticated=loaded.max_unauthenticated, grace_s=0
+        )
         acceptor = Acceptor(
             lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
-            book,
+            caps,
             context=tls,
             handshake_s=loaded.header_timeout_s,
         )
         listener = bind_listener("127.0.0.1", 0, "--port")
         acceptor.start([listener])
         servers.append((acceptor, listener, state, app))
-        return RawServer(listener.getsockname()[1], app, admission, state, book)
+        return RawServer(listener.getsockname()[1], app, admission, state, caps)
 
     yield start
     for acceptor, listener, state, app in servers:

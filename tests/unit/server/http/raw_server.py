@@ -77,11 +77,11 @@ class KeyAuthenticator:
 class RawServer:
     """Serve an application with the HTTP protocol, on a port of its own."""
 
-    def __init__(self, port, app, admission, state, book):
+    def __init__(self, port, app, admission, state, caps):
         self.app = app
         self.admission = admission
         self.state = state
-        self.book = book
+        self.caps = caps
         self.port = port
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from functools import partial
 from http import HTTPStatus
 
 from super_advanced_agents.protocol.problems import problem_details
-from super_advanced_agents.server.connections import ConnectionBook, client_of
+from super_advanced_agents.server.connections import ConnectionCaps, client_of
 from super_advanced_agents.server.http.errors import PreparedProblem
 from super_advanced_agents.server.http.listener.parsing import CLOSE_HEADER, StrictHttpProtocol
 from super_advanced_agents.server.limits.admission import RETRY_AFTER_S
@@ -42,14 +42,14 @@ _Opening = asyncio.Task[tuple[asyncio.Transport, asyncio.BaseProtocol]]
 
 
 class Acceptor:
-    """Accept connections, count them in a book, and serve each with a protocol of its own.
+    """Accept connections, count them in a caps, and serve each with a protocol of its own.
 
     A connection beyond the caps is answered 503 without TLS, and closed without a response with TLS. When the process
     has no free descriptor, an idle connection is closed, and the others wait in the kernel's backlog.
 
     Args:
         make_protocol: makes the protocol of one connection.
-        book: counts the connections.
+        caps: counts the connections.
         context: the TLS context; None to serve without TLS.
         handshake_s: the time in which the TLS handshake must be over, in seconds.
     """
@@ -57,13 +57,13 @@ class Acceptor:
     def __init__(
         self,
         make_protocol: Callable[[], StrictHttpProtocol],
-        book: ConnectionBook,
+        caps: ConnectionCaps,
         *,
         context: ssl.SSLContext | None,
         handshake_s: float,
     ) -> None:
         self._make_protocol = make_protocol
-        self._book = book
+        self._caps = caps
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._connect = partial(
@@ -123,7 +123,7 @@ class Acceptor:
             if exc.errno in _USED_UP:
                 self._pause(listener)
             return exc.errno == errno.ECONNABORTED
-        if self._book.admit(client := client_of(address), self._loop.time()):
+        if self._caps.admit(client := client_of(address), self._loop.time()):
             self._open(connected, client)
         else:
             self._refuse(connected)
@@ -135,8 +135,8 @@ class Acceptor:
         opening = self._loop.create_task(self._connect(lambda: protocol, connected))
         self._opening.add(opening)
         accepted = _Accepted(protocol, opening)
-        self._book.add(accepted, client)
-        protocol.on_end = partial(self._book.remove, accepted)
+        self._caps.add(accepted, client)
+        protocol.on_end = partial(self._caps.remove, accepted)
         opening.add_done_callback(partial(self._opened, protocol, connected))
 
     def _opened(self, protocol: StrictHttpProtocol, connected: socket.socket, opening: _Opening) -> None:
@@ -159,12 +159,12 @@ class Acceptor:
 
     def _pause(self, listener: socket.socket) -> None:
         now = self._loop.time()
-        self._book.close_one(now)
+        self._caps.close_one(now)
         if now >= self._quiet_until:
             self._quiet_until = now + _LOG_EVERY_S
             _log.warning(
                 "server.descriptors_used_up",
-                extra={"connections": len(self._book), "hint": "raise the limit of open files (ulimit -n)"},
+                extra={"connections": len(self._caps), "hint": "raise the limit of open files (ulimit -n)"},
             )
         if listener not in self._resuming:
             self._loop.remove_reader(listener)
@@ -190,8 +190,8 @@ class _Accepted:
         self._opening = opening
 
     @property
-    def is_known(self) -> bool:
-        return self._protocol.is_known
+    def is_authenticated(self) -> bool:
+        return self._protocol.is_authenticated
 
     @property
     def idle_since(self) -> float | None:

@@ -75,7 +75,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.read_state = ReadState.IDLE
         self.on_end: Callable[[], None] = _nothing
         self._began = self.loop.time()
-        self._is_known = False
+        self._is_authenticated = False
         self._last_response: bytes | None = None
         self._unparsed = b""
         self._parsed_bytes = 0
@@ -95,12 +95,12 @@ class StrictHttpProtocol(HttpToolsProtocol):
         return self._last_response is not None
 
     @property
-    def is_known(self) -> bool:
+    def is_authenticated(self) -> bool:
         """True once a request on this connection had a valid credential."""
-        if not self._is_known and self.scope is not None:
+        if not self._is_authenticated and self.scope is not None:
             incoming = self.scope.get(INCOMING)
-            self._is_known = isinstance(incoming, IncomingRequest) and incoming.context is not None
-        return self._is_known
+            self._is_authenticated = isinstance(incoming, IncomingRequest) and incoming.context is not None
+        return self._is_authenticated
 
     @property
     def idle_since(self) -> float | None:
@@ -110,7 +110,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """
         if self.answering and not self.in_body:
             return None
-        if self.is_known and (self.answering or self.read_state is ReadState.HEADERS):
+        if self.is_authenticated and (self.answering or self.read_state is ReadState.HEADERS):
             return None
         if self.timeout_keep_alive_task is not None:
             return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
@@ -213,8 +213,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""
-        if not self._is_known:
-            self._is_known = self.is_known
+        if not self._is_authenticated:
+            self._is_authenticated = self.is_authenticated
         super().on_response_complete()
         if self._last_response is None:
             if self._unparsed and not self.pipeline:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
-from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.connections import ConnectionCaps
 from super_advanced_agents.server.http.listener.acceptor import Acceptor
 from super_advanced_agents.server.http.listener.parsing import StrictHttpProtocol
 from super_advanced_agents.server.http.listener.protocol import http_protocol
@@ -67,12 +67,12 @@ class RestServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections in place of uvicorn, so that they are counted from the first moment."""
         self.servers = []
-        book = ConnectionBook(
+        caps = ConnectionCaps(
             max_connections=self._settings.max_connections,
-            max_strangers=self._settings.max_strangers,
+            max_unauthenticated=self._settings.max_unauthenticated,
         )
         self._acceptor = Acceptor(
-            self._protocol, book, context=self.config.ssl, handshake_s=self._settings.header_timeout_s
+            self._protocol, caps, context=self.config.ssl, handshake_s=self._settings.header_timeout_s
         )
         self._acceptor.start(sockets or ())
         self.started = True

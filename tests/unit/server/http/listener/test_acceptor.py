@@ -14,7 +14,7 @@ import pytest
 from tests.certificate import write_self_signed_certificate
 from tests.unit.server.http.raw_server import request
 
-from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.connections import ConnectionCaps
 from super_advanced_agents.server.http.listener.acceptor import Acceptor
 from super_advanced_agents.server.http.listener.parsing import StrictHttpProtocol
 
@@ -33,9 +33,9 @@ def tls(tmp_path):
 
 async def _open(stack, server, count, **options):
     """Open connections that the server has counted."""
-    before = len(server.book)
+    before = len(server.caps)
     opened = [await stack.enter_async_context(server.connection(**options)) for _ in range(count)]
-    await _until(lambda: len(server.book) == before + count)
+    await _until(lambda: len(server.caps) == before + count)
     return opened
 
 
@@ -128,7 +128,7 @@ async def test_silent_tls_connections_are_counted_before_their_handshake(start_s
             assert b"<1>" in await reader.read()
         for reader, _ in silent:
             assert await reader.read() == b""
-    await _until(lambda: not len(server.book))
+    await _until(lambda: not len(server.caps))
 
 
 async def test_used_up_descriptors_close_an_idle_connection_and_the_rest_waits(start_server, caplog):
@@ -170,8 +170,8 @@ class _Listener(socket.socket):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot drop the packets")
 async def test_client_that_connects_while_the_listener_closes_is_refused():
     """The kernel does not complete a connection that nobody would accept, and that it would then reset."""
-    book = ConnectionBook(max_connections=1, max_strangers=1)
-    acceptor = Acceptor(StrictHttpProtocol, book, context=None, handshake_s=1)
+    caps = ConnectionCaps(max_connections=1, max_unauthenticated=1)
+    acceptor = Acceptor(StrictHttpProtocol, caps, context=None, handshake_s=1)
     with _Listener() as listener, socket.socket() as client:
         client.setblocking(False)
         address = listener.getsockname()
