@@ -20,7 +20,7 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.orchestration.answer_room import AnswerRoom
+from super_advanced_agents.orchestration.answer_budget import AnswerBudget
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Step, StepStatus
@@ -45,14 +45,14 @@ class CallOptions:
         health_timeout_s: the orchestrator's own time limit of one answer. A timeout after a much shorter `timeout_s`
             does not count against the agent's health.
         deadline: the deadline of the whole operation.
-        room: the bytes that are left for its answers.
+        budget: the bytes that its answers may have together.
     """
 
     top_k: int
     timeout_s: float
     health_timeout_s: float
     deadline: Deadline
-    room: AnswerRoom
+    budget: AnswerBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ async def ask_member(
     try:
         answering = _answer(member.agent, question, about, options.top_k)
         call = await _run_call(member, answering, options, started_at, round_number)
-        options.room.take(call.step)
+        options.budget.charge(call.step)
         return call
     finally:
         _record(member, permit, call, options, started_at)

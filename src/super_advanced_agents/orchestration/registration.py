@@ -11,7 +11,7 @@ from super_advanced_agents._runtime.remote.circuit_breaker import CircuitBreaker
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.orchestration.answer_room import AnswerRoom
+from super_advanced_agents.orchestration.answer_budget import AnswerBudget
 from super_advanced_agents.orchestration.critic import Critic, as_critic
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.member_calls import CallOptions
@@ -162,7 +162,7 @@ class Registration:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             health_timeout_s=self._timeout_s,
             deadline=Deadline(deadline_s),
-            room=AnswerRoom(),
+            budget=AnswerBudget(),
         )
 
     def _embedding_pipeline(self, members: Sequence[Member]) -> EmbeddingPipeline | None:

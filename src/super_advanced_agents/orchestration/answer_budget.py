@@ -1,4 +1,4 @@
-"""The bytes that all answers of one operation may have together."""
+"""The budget of bytes for all answers of one operation."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from super_advanced_agents.orchestration.outcome import Step
 from super_advanced_agents.stores.records.answers import ITEM_BYTES, answer_too_large, text_bytes
 
 
-class AnswerRoom:
-    """Count the bytes of the answers that agents give, so that an outcome is bounded.
+class AnswerBudget:
+    """Bound the size of an orchestrator's outcome, by the bytes of the answers that agents give.
 
-    Texts and sources count twice, since an outcome has them in its steps and as its own.
+    Texts and sources count twice, since an outcome holds them in its steps and again as its own answer.
 
     Args:
-        limits: the limits; `answer_bytes` is the room.
+        limits: the limits; `answer_bytes` is the budget.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._left = limits.answer_bytes
 
-    def take(self, step: Step) -> None:
-        """Count the answer and the sources of a call.
+    def charge(self, step: Step) -> None:
+        """Charge the answer and the sources of one call.
 
         Raises:
             InvalidInputError: the outcome would be too large with them.
