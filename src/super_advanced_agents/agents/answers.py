@@ -230,20 +230,20 @@ class AnswerTask:
         sources = list(self.parts.sources)
         if self.llm is None:
             return Answer(text=text, sources=sources, quoted=bool(sources))
-        return await checked_answer(text, sources, self.parts.question, told=self.parts.told)
+        return await checked_answer(text, sources, self.parts.question, also=self.parts.caller_texts)
 
 
-async def checked_answer(text: str, sources: list[Match], question: str, *, told: Sequence[str] = ()) -> Answer:
+async def checked_answer(text: str, sources: list[Match], question: str, *, also: Sequence[str] = ()) -> Answer:
     """Return an answer with the names and numbers in its text that stand in no source.
 
     Args:
         text: the language model's text.
         sources: the memories that it was made from.
         question: the question.
-        told: further texts that count as sources, such as what the user said before.
+        also: further texts that count as sources, such as what the user said before.
     """
     text = text.strip()
-    texts = [*(source.text for source in sources), *told]
+    texts = [*(source.text for source in sources), *also]
     unsupported: list[str] = []
     if sources:  # in a thread: 200,000 characters of sources take seconds
         unsupported = await in_thread(lambda: unsupported_terms(text, texts, question=question), name="check an answer")

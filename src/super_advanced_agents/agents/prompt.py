@@ -100,8 +100,8 @@ class PromptParts:
         return [ChatMessage(role="system", content=system), *_joined(turns)]
 
     @property
-    def told(self) -> list[str]:
-        """The instructions and the user's messages, which count as sources too."""
+    def caller_texts(self) -> list[str]:
+        """The instructions and the user's messages, which count as sources of an answer too."""
         said = [message.content for message in self.history if message.role == "user"]
         if self.question_counts:
             said.append(self.question)

@@ -169,5 +169,5 @@ def _thread(value: Mapping[str, Any]) -> str | None:
 def _state_time(value: Mapping[str, Any]) -> str | None:
     checkpoint = value.get("checkpoint")
     inner = checkpoint.get("ts") if isinstance(checkpoint, dict) else None
-    told = value.get("created_at") or value.get("ts") or inner
-    return told if isinstance(told, str) else None
+    time = value.get("created_at") or value.get("ts") or inner
+    return time if isinstance(time, str) else None

@@ -124,8 +124,8 @@ def _ids(message: EmailMessage, name: str) -> list[str]:
 
 def _time(message: EmailMessage) -> str | None:
     try:
-        told = parsedate_to_datetime(str(message["Date"]))
+        date = parsedate_to_datetime(str(message["Date"]))
         # "-0000" is a time in UTC of a machine whose zone nobody knows (RFC 5322, 3.3).
-        return (told if told.tzinfo else told.replace(tzinfo=UTC)).isoformat()
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -77,15 +77,15 @@ class _Reader(HTMLParser):
         self._code = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "div":
-            self._begin(told.get("class", "").split(), told)
+            self._begin(attributes.get("class", "").split(), attributes)
         elif tag == "br":
             self._add("\n")
         elif tag == "pre":
             self._code += 1
         elif tag == "a" and "reply_to" in self._open and self._message is not None:
-            found = _ANSWERED.search(told.get("href", ""))
+            found = _ANSWERED.search(attributes.get("href", ""))
             self._message.answered = found[1] if found else ""
 
     def handle_endtag(self, tag: str) -> None:
@@ -97,14 +97,14 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         self._add(data if self._code else re.sub(r"\s+", " ", data))
 
-    def _begin(self, classes: list[str], told: dict[str, str]) -> None:
+    def _begin(self, classes: list[str], attributes: dict[str, str]) -> None:
         name = next((each for each in ("message", "forwarded", *_READ, "page_header") if each in classes), "")
         if name == "message":
-            key = told.get("id", "").removeprefix("message")
+            key = attributes.get("id", "").removeprefix("message")
             self._message = _Message(key, "service" in classes, "joined" in classes)
             self.messages.append(self._message)
         elif "date" in classes and self._message is not None and self._message.time is None:
-            self._message.time = _time(told.get("title", ""))
+            self._message.time = _time(attributes.get("title", ""))
         self._open.append(name)
 
     def _add(self, text: str) -> None:
@@ -122,8 +122,8 @@ def _line(texts: list[str]) -> str:
     return " ".join("".join(texts).split())
 
 
-def _time(told: str) -> str | None:
-    found = _TIME.match(told)
+def _time(title: str) -> str | None:
+    found = _TIME.match(title)
     if found is None:
         return None
     day, month, year, time, zone = found.groups()

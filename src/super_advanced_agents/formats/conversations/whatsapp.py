@@ -101,18 +101,18 @@ def _begin(line: str) -> _Begin | None:
     match = next((match for pattern in _BEGINS if (match := pattern.match(readable))), None)
     if match is None:
         return None
-    told = match.groupdict()
-    hour = int(told["hour"])
-    if told["am"] or told["pm"]:
-        hour = hour % 12 + (12 if told["pm"] else 0)
-    sender = _SENDER.match(told["rest"])
+    parts = match.groupdict()
+    hour = int(parts["hour"])
+    if parts["am"] or parts["pm"]:
+        hour = hour % 12 + (12 if parts["pm"] else 0)
+    sender = _SENDER.match(parts["rest"])
     return _Begin(
-        (told["first"], told["second"], told["third"]),
+        (parts["first"], parts["second"], parts["third"]),
         hour,
-        int(told["minute"]),
-        int(told["second_"] or 0),
+        int(parts["minute"]),
+        int(parts["second_"] or 0),
         sender[1].strip(" ~") if sender else "",
-        sender[2] if sender else told["rest"],
+        sender[2] if sender else parts["rest"],
         # iOS marks what nobody wrote: "image omitted", in each language.
         is_note=sender is not None and line.partition(": ")[2].startswith("\u200e"),
     )
@@ -158,7 +158,7 @@ def _time(begin: _Begin, *, day_first: bool) -> str | None:
     if years > _LATEST_YEAR:  # Thai telephones count the years since Buddha's death
         years -= _BUDDHIST_ERA
     try:
-        told = datetime(years, int(month), int(day), begin.hour, begin.minute, begin.second)  # noqa: DTZ001 - the file tells no zone
-        return told.astimezone().isoformat()
+        moment = datetime(years, int(month), int(day), begin.hour, begin.minute, begin.second)  # noqa: DTZ001 - the file tells no zone
+        return moment.astimezone().isoformat()
     except (ValueError, OverflowError, OSError):
         return None

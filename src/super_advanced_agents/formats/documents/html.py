@@ -67,10 +67,10 @@ def is_html(content: Content) -> bool:
 def read_html(content: Content) -> Iterator[Item]:
     """Yield the parts of a page."""
     raw = content.read(_MAX_BYTES)
-    told = _CHARSET.search(raw[:4_096])
+    charset = _CHARSET.search(raw[:4_096])
     encoding = content.encoding
-    if told and encoding == "utf-8":
-        encoding = told[1].decode("ascii", errors="replace")
+    if charset and encoding == "utf-8":
+        encoding = charset[1].decode("ascii", errors="replace")
     try:
         text = raw.decode(encoding, errors="replace")
     except LookupError:

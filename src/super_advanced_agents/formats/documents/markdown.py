@@ -42,8 +42,8 @@ def markdown_parts(text: str, stem: str, title: str = "") -> Iterator[Part]:
     """
     lines = text.split("\n")
     fields, skipped = split_front_matter(lines)
-    told = fields.get("title")
-    composer = Composer(document_names(stem, title or (told if isinstance(told, str) else "")), fields)
+    own_title = fields.get("title")
+    composer = Composer(document_names(stem, title or (own_title if isinstance(own_title, str) else "")), fields)
     start = skipped
     while start < len(lines):
         end = _slab_end(lines, start)

@@ -92,24 +92,26 @@ def iso_time(seconds: object) -> str | None:
         return None
 
 
-def zoned_time(told: str | float | None) -> str | float | None:
+def zoned_time(value: str | float | None) -> str | float | None:
     """Return a time as ISO 8601 with a zone: that of this machine where the file tells none.
 
     A day, and what is no time that is known here, stay as the file writes them.
     """
-    if isinstance(told, str) and not _EPOCH.fullmatch(told.strip()):
+    if isinstance(value, str) and not _EPOCH.fullmatch(value.strip()):
         try:
-            time = datetime.fromisoformat(told.strip())
-            return told if time.tzinfo is not None or len(told.strip()) <= _DAY_CHARS else time.astimezone().isoformat()
+            time = datetime.fromisoformat(value.strip())
+            return (
+                value if time.tzinfo is not None or len(value.strip()) <= _DAY_CHARS else time.astimezone().isoformat()
+            )
         except (ValueError, OverflowError, OSError):
-            return told
-    if told is None:
+            return value
+    if value is None:
         return None
     try:
-        seconds = float(told)
+        seconds = float(value)
     except OverflowError:
-        return str(told)
-    return iso_time(seconds / 1_000 if abs(seconds) >= _LEAST_MILLISECONDS else seconds) or told
+        return str(value)
+    return iso_time(seconds / 1_000 if abs(seconds) >= _LEAST_MILLISECONDS else seconds) or value
 
 
 def is_unique_id(value: object) -> bool:

@@ -47,10 +47,10 @@ def read_table(content: Content) -> Iterator[Item]:
     """
     lines = _Lines(content)
     first = next(lines, "")
-    told = _SEPARATOR.fullmatch(first.strip(" \r\n"))
-    if told is not None:  # Excel's own first line
+    separator = _SEPARATOR.fullmatch(first.strip(" \r\n"))
+    if separator is not None:  # Excel's own first line
         first = next(lines, "")
-    delimiter = told[1] if told is not None else "\t" if content.ending == ".tsv" else _delimiter(first)
+    delimiter = separator[1] if separator is not None else "\t" if content.ending == ".tsv" else _delimiter(first)
     rows = csv.reader(itertools.chain([first], lines), delimiter=delimiter, strict=False)
     header = [name.strip() for name in next(rows, [])]
     if not any(header) or len(header) > _MAX_COLUMNS:

@@ -137,9 +137,12 @@ class JsonlReader:
     def _check_end(self, end: dict[str, Any]) -> list[Entry]:
         entries = []
         expected, read = end.get("records"), self._read_records - 1
-        for name, told, count in (("records", expected, read), ("settings", end.get("settings", 0), self._read_items)):
-            if told != count:
-                trouble = f"the export had {told!r:.40} {name}, the file has {count}"
+        for name, stated, count in (
+            ("records", expected, read),
+            ("settings", end.get("settings", 0), self._read_items),
+        ):
+            if stated != count:
+                trouble = f"the export had {stated!r:.40} {name}, the file has {count}"
                 entries.append(Entry(number=self._number, trouble=trouble))
         line, _ = self._read_line()
         while line is not None:
