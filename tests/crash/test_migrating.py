@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.migration import FolderRecords, Scope, Tally
+from super_advanced_agents.stores.migration import Checksum, FolderRecords, Scope
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 
 pytestmark = pytest.mark.crash
@@ -21,8 +21,8 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 DIM, RECORDS, PAGE = 64, 20_000, 4_000
 
 
-def _tallies(folder: Path) -> dict[Scope, Tally]:
-    return asyncio.run(FolderRecords(folder / "store").tallies(lambda _: None))
+def _checksums(folder: Path) -> dict[Scope, Checksum]:
+    return asyncio.run(FolderRecords(folder / "store").checksums(lambda _: None))
 
 
 def test_killed_migration_goes_on_and_loses_and_doubles_nothing(
@@ -51,5 +51,5 @@ def test_killed_migration_goes_on_and_loses_and_doubles_nothing(
     word, copied = stdout.split()
     assert word == "done"
     assert int(copied) < RECORDS
-    assert _tallies(source) == _tallies(target)
-    assert sum(tally.count for tally in _tallies(target).values()) == RECORDS
+    assert _checksums(source) == _checksums(target)
+    assert sum(checksum.count for checksum in _checksums(target).values()) == RECORDS

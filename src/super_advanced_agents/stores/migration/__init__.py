@@ -3,13 +3,14 @@
 Exports to files, and their import (`stores.transfer`), do not belong here.
 """
 
+from super_advanced_agents.stores.migration.checksums import Checksum, Scope, digest_of
 from super_advanced_agents.stores.migration.existing import open_existing
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.migrating import Moved, StoreMigration
 from super_advanced_agents.stores.migration.records import EngineRecords, FolderRecords, Records
-from super_advanced_agents.stores.migration.tally import Scope, Tally, digest_of
 
 __all__ = [
+    "Checksum",
     "EngineRecords",
     "FolderRecords",
     "Journal",
@@ -17,7 +18,6 @@ __all__ = [
     "Records",
     "Scope",
     "StoreMigration",
-    "Tally",
     "digest_of",
     "open_existing",
 ]

@@ -13,9 +13,9 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import OverloadedError, StoreError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.stores.migration.checksums import Checksum, Scope, digest_of
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.records import Page, Records, chunks
-from super_advanced_agents.stores.migration.tally import Scope, Tally, digest_of
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 
@@ -34,14 +34,14 @@ class Moved:
     Attributes:
         copied: the records that were written to the target.
         deleted: the records that were deleted there, since the source has them no more.
-        tallies: the counts and checksums of the source's namespaces.
+        checksums: the counts and checksums of the source's namespaces.
         differing: the namespaces that are not equal in both stores.
         seconds: the time of the copying.
     """
 
     copied: int = 0
     deleted: int = 0
-    tallies: dict[Scope, Tally] = field(default_factory=dict)
+    checksums: dict[Scope, Checksum] = field(default_factory=dict)
     differing: list[Scope] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -126,15 +126,15 @@ class StoreMigration:
         Raises:
             StoreError: the target does not return records as they were written.
         """
-        earlier: dict[Scope, Tally] = {}
+        earlier: dict[Scope, Checksum] = {}
         for _ in range(_ROUNDS):
             self._on_step("copying")
             await self.acopy()
             self._on_step("comparing")
-            source = await self._source.tallies(self._on_records)
-            target = await self._target_records.tallies(self._on_records)
+            source = await self._source.checksums(self._on_records)
+            target = await self._target_records.checksums(self._on_records)
             scopes = sorted(source.keys() | target.keys())
-            self.moved.tallies = source
+            self.moved.checksums = source
             self.moved.differing = [scope for scope in scopes if source.get(scope) != target.get(scope)]
             if not self.moved.differing:
                 return True

@@ -17,7 +17,7 @@ from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, 
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE, open_read_only, settings_of
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
-from super_advanced_agents.stores.migration.tally import Scope, Tally, tally
+from super_advanced_agents.stores.migration.checksums import Checksum, Scope, add_to_checksums
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 
@@ -52,7 +52,7 @@ class Records(Protocol):
     def pages(self, mark: Mark) -> AsyncGenerator[Page, None]:
         """Yield the records behind a position, page by page."""
 
-    async def tallies(self, on_records: Callable[[int], None]) -> dict[Scope, Tally]:
+    async def checksums(self, on_records: Callable[[int], None]) -> dict[Scope, Checksum]:
         """Return the count and the checksum of each namespace that has records."""
 
     def scan(self, scope: Scope) -> AsyncGenerator[list[Record], None]:
@@ -93,13 +93,13 @@ class FolderRecords:
                 grouped[tenant].append(record)
             yield Page(list(grouped.items()), [seq])
 
-    async def tallies(self, on_records: Callable[[int], None]) -> dict[Scope, Tally]:
+    async def checksums(self, on_records: Callable[[int], None]) -> dict[Scope, Checksum]:
         """Return the count and the checksum of each namespace that has records."""
-        tallies: defaultdict[Scope, Tally] = defaultdict(Tally)
+        checksums: defaultdict[Scope, Checksum] = defaultdict(Checksum)
         async for page in self.pages([]):
-            await in_thread(partial(tally, page.by_tenant, tallies), name="migrate")
+            await in_thread(partial(add_to_checksums, page.by_tenant, checksums), name="migrate")
             on_records(sum(len(records) for _, records in page.by_tenant))
-        return dict(tallies)
+        return dict(checksums)
 
     async def scan(self, scope: Scope) -> AsyncGenerator[list[Record], None]:
         """Yield pages of the records of a namespace, in the order of their uids."""
@@ -176,14 +176,14 @@ class EngineRecords:
                 yield Page([(scope.tenant, page)], [*scope, page[-1].uid])
         yield Page([], [None])
 
-    async def tallies(self, on_records: Callable[[int], None]) -> dict[Scope, Tally]:
+    async def checksums(self, on_records: Callable[[int], None]) -> dict[Scope, Checksum]:
         """Return the count and the checksum of each namespace that has records."""
-        tallies: defaultdict[Scope, Tally] = defaultdict(Tally)
+        checksums: defaultdict[Scope, Checksum] = defaultdict(Checksum)
         for scope in await self._scopes():
             async for page in self._pages_of(scope, ""):
-                await in_thread(partial(tally, [(scope.tenant, page)], tallies), name="migrate")
+                await in_thread(partial(add_to_checksums, [(scope.tenant, page)], checksums), name="migrate")
                 on_records(len(page))
-        return dict(tallies)
+        return dict(checksums)
 
     def scan(self, scope: Scope) -> AsyncGenerator[list[Record], None]:
         """Yield pages of the records of a namespace, in the order of their uids."""

@@ -121,8 +121,8 @@ class Migration:
             await self._move_catalog(source, target, journal)
             finished = [await migration.afinish() for migration in list(self._migrations.values())]
             self.migrated.equal = all(finished)
-            memories = self._migrations[_MEMORIES].moved.tallies
-            self.migrated.models = sorted({model for tally in memories.values() for model in tally.models})
+            memories = self._migrations[_MEMORIES].moved.checksums
+            self.migrated.models = sorted({model for checksum in memories.values() for model in checksum.models})
             self.migrated.parts = {name: migration.moved for name, migration in self._migrations.items()}
             return self.migrated
 

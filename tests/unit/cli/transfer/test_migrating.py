@@ -71,19 +71,19 @@ def _make_shoes(data_dir, catalog, collections, *, dim, records, created_at=8.0)
         shoes.add_batch(records, [{"price": n} for n in range(len(records))], list("ab"[: len(records)]))
 
 
-def _tallies(folder):
-    return asyncio.run(FolderRecords(folder).tallies(lambda _: None))
+def _checksums(folder):
+    return asyncio.run(FolderRecords(folder).checksums(lambda _: None))
 
 
 def test_migrate_moves_everything_and_a_second_run_changes_nothing(saa, source, tmp_path):
     """Each namespace of each tenant is equal, by count and checksum; the source is as it was."""
-    before, target = _tallies(source / "store"), tmp_path / "target"
+    before, target = _checksums(source / "store"), tmp_path / "target"
     arguments = ("migrate", "--from", f"faiss:{source}", "--to", f"faiss:{target}")
     report = saa.json(*arguments)
     assert report["equal"]
     assert (report["records"], report["copied"], report["deleted"]) == (924, 924, 0)
     assert (report["agents"], report["collections"], report["models"]) == (1, 1, ["m"])
-    assert _tallies(target / "store") == before == _tallies(source / "store")
+    assert _checksums(target / "store") == before == _checksums(source / "store")
     assert {tuple(each.values())[:4] for each in report["namespaces"]} == {
         ("default", None, "guide", 899),
         ("default", None, "other", 3),
@@ -110,7 +110,7 @@ def test_migrate_catches_up_with_what_was_written_since(saa, source, tmp_path):
         view.delete([f"u{n:05}" for n in range(20, 30)], namespace="guide")
     report = saa.json(*arguments)
     assert (report["equal"], report["records"], report["copied"], report["deleted"]) == (True, 919, 6, 10)
-    assert _tallies(source / "store") == _tallies(tmp_path / "target" / "store")
+    assert _checksums(source / "store") == _checksums(tmp_path / "target" / "store")
 
 
 def test_migrate_repairs_a_target_that_was_changed(saa, source, tmp_path):
@@ -125,7 +125,7 @@ def test_migrate_repairs_a_target_that_was_changed(saa, source, tmp_path):
         view.delete(["u00002"], namespace="guide")
     report = saa.json(*arguments)
     assert (report["equal"], report["copied"], report["deleted"]) == (True, 2, 5)
-    assert _tallies(source / "store") == _tallies(target / "store")
+    assert _checksums(source / "store") == _checksums(target / "store")
 
 
 def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source, tmp_path):
@@ -137,7 +137,7 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
         _fill(store, "default", "guide", 1)
     with FAISSVectorStore(DIM + 1, wide / "store"):
         pass
-    before = _tallies(filled / "store")
+    before = _checksums(filled / "store")
     for source_url, target_url, message, code in (
         (f"faiss:{tmp_path / 'none'}", f"faiss:{tmp_path / 'target'}", "there is no store", 1),
         (f"faiss:{source}", f"faiss:{source}", "one store", 2),
@@ -150,7 +150,7 @@ def test_migrate_refuses_what_it_cannot_move_before_anything_is_done(saa, source
         result = saa("migrate", "--from", source_url, "--to", target_url, code=code)
         assert message in result.stderr
         assert "Hint:" in result.stderr
-    assert _tallies(filled / "store") == before
+    assert _checksums(filled / "store") == before
     assert saa("export", "-", "--data-dir", listed).stdout.count('"records":1,"settings":1') == 1
     assert not (tmp_path / "target").exists()
 
@@ -170,7 +170,7 @@ def test_migrate_to_postgresql_and_back_gives_an_equal_data_folder(saa, source, 
     back = tmp_path / "back"
     home = saa.json("migrate", "--from", postgres_schema_url, "--to", f"faiss:{back}")
     assert (home["equal"], home["collections"], home["agents"]) == (True, 1, 1)
-    assert _tallies(source / "store") == _tallies(back / "store")
+    assert _checksums(source / "store") == _checksums(back / "store")
     assert home["namespaces"] == again["namespaces"]
 
 
@@ -261,6 +261,6 @@ def test_migrate_to_milvus_and_back_gives_equal_memories(saa, source, tmp_path, 
     assert "Collections, settings" in result.stderr
     back = tmp_path / "back"
     assert saa.json("migrate", "--from", there, "--to", f"faiss:{back}")["equal"]
-    assert _tallies(source / "store") == _tallies(back / "store")
+    assert _checksums(source / "store") == _checksums(back / "store")
     missing = saa("migrate", "--from", f"{milvus_url}/missing", "--to", f"faiss:{tmp_path / 'other'}", code=1)
     assert "there is no collection 'missing'" in missing.stderr

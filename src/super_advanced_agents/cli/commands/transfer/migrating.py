@@ -131,7 +131,7 @@ def _print(migrated: Migrated, keys: int, *, as_json: bool) -> None:
     parts = migrated.parts
     copied, deleted = (sum(getattr(part, name) for part in parts.values()) for name in ("copied", "deleted"))
     seconds = sum(part.seconds for part in parts.values())
-    records = sum(tally.count for part in parts.values() for tally in part.tallies.values())
+    records = sum(checksum.count for part in parts.values() for checksum in part.checksums.values())
     if as_json:
         print_json(
             {
@@ -176,8 +176,10 @@ def _namespaces(migrated: Migrated) -> list[dict[str, object]]:
     for name, part in migrated.parts.items():
         collection = None if name == "memories" else name.partition("/")[2]
         differing = set(part.differing)
-        for scope, tally in sorted(part.tallies.items(), key=lambda each: each[0]):
+        for scope, checksum in sorted(part.checksums.items(), key=lambda each: each[0]):
             tenant = scope.tenant if collection is None else name.partition("/")[0]
             members = {"tenant": tenant, "collection": collection, "namespace": scope.namespace}
-            listed.append({**members, "records": tally.count, "checksum": str(tally), "equal": scope not in differing})
+            listed.append(
+                {**members, "records": checksum.count, "checksum": str(checksum), "equal": scope not in differing}
+            )
     return listed[:_MAX_LISTED]

@@ -1,4 +1,7 @@
-"""Counts and checksums of records, by which two stores are compared in any order."""
+"""Checksums of the records of a namespace, by which two stores are compared.
+
+A checksum does not depend on the order in which records are read.
+"""
 
 from __future__ import annotations
 
@@ -25,28 +28,28 @@ class Scope(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
-    """Count records, and add up their digests: a checksum that does not depend on their order.
+class Checksum:
+    """Count the records of a namespace, and add up their digests.
 
     Attributes:
         count: the number of records.
-        checksum: the sum of their digests, modulo 2^128.
+        total: the sum of their digests, modulo 2^128.
         models: the embedding models of their vectors.
     """
 
     count: int = 0
-    checksum: int = 0
+    total: int = 0
     models: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
-        """Count a record."""
+        """Add one record."""
         self.count += 1
-        self.checksum = (self.checksum + digest_of(record)) % (1 << _BITS)
+        self.total = (self.total + digest_of(record)) % (1 << _BITS)
         if record.model_id is not None:
             self.models.add(record.model_id)
 
     def __str__(self) -> str:
-        return f"{self.checksum:032x}"
+        return f"{self.total:032x}"
 
 
 def digest_of(record: Record) -> int:
@@ -61,15 +64,15 @@ def digest_of(record: Record) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def tally(pages: Iterable[tuple[str, list[Record]]], tallies: defaultdict[Scope, Tally]) -> None:
-    """Count the records of pages, each of one tenant; what has expired is left out.
+def add_to_checksums(pages: Iterable[tuple[str, list[Record]]], checksums: defaultdict[Scope, Checksum]) -> None:
+    """Add the records of pages to the checksums of their namespaces, without expired ones.
 
     Args:
-        pages: tenants and their records.
-        tallies: the counts by tenant and namespace, which are added to.
+        pages: each the name of a tenant and records of it.
+        checksums: the checksums by tenant and namespace, which are changed in place.
     """
     now = time.time()
     for tenant, records in pages:
         for record in records:
             if record.expires_at is None or record.expires_at > now:
-                tallies[Scope(tenant, record.namespace)].add(record)
+                checksums[Scope(tenant, record.namespace)].add(record)
