@@ -171,7 +171,7 @@ def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 NAMES_AN_ENGINE = {
     "__init__.py": "re-exports the store for users",
-    "cli/commands/transfer/migrating.py": "says in its help which URLs it takes",
+    "cli/commands/transfer/migrate.py": "says in its help which URLs it takes",
     "server/http/schemas/examples.py": "what a server with that engine answers, for the documentation",
     "tenancy/settings.py": "documents the URL that an operator sets",
 }
@@ -188,7 +188,7 @@ def test_nothing_above_the_stores_names_an_engine() -> None:
     assert naming == NAMES_AN_ENGINE.keys()
 
 
-SERVES = {"mcp.py", "serving.py", "keys.py", "working.py", "migrating.py"}
+SERVES = {"mcp.py", "serve.py", "keys.py", "worker.py", "migrate.py"}
 """Commands that serve, or manage what only a server reads."""
 
 

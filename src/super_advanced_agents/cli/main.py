@@ -10,26 +10,26 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from super_advanced_agents.cli.commands.maintenance.audit import audit
+from super_advanced_agents.cli.commands.maintenance.compact import compact
+from super_advanced_agents.cli.commands.maintenance.doctor import doctor
+from super_advanced_agents.cli.commands.maintenance.pull import pull
+from super_advanced_agents.cli.commands.maintenance.reembed import reembed
+from super_advanced_agents.cli.commands.maintenance.setup import setup
+from super_advanced_agents.cli.commands.memories.add_list_forget import add, forget, list_
 from super_advanced_agents.cli.commands.memories.agents import agents
-from super_advanced_agents.cli.commands.memories.chatting import chat
-from super_advanced_agents.cli.commands.memories.editing import edit, get
-from super_advanced_agents.cli.commands.memories.finding import ask, search
-from super_advanced_agents.cli.commands.memories.storing import add, forget, list_
+from super_advanced_agents.cli.commands.memories.chat import chat
+from super_advanced_agents.cli.commands.memories.get_edit import edit, get
+from super_advanced_agents.cli.commands.memories.search_ask import ask, search
 from super_advanced_agents.cli.commands.server.jobs import jobs
 from super_advanced_agents.cli.commands.server.keys import keys
 from super_advanced_agents.cli.commands.server.mcp import mcp
-from super_advanced_agents.cli.commands.server.serving import serve
-from super_advanced_agents.cli.commands.server.working import worker
-from super_advanced_agents.cli.commands.transfer.exporting import export
-from super_advanced_agents.cli.commands.transfer.importing import import_
-from super_advanced_agents.cli.commands.transfer.migrating import migrate
-from super_advanced_agents.cli.commands.transfer.saving import backup, restore
-from super_advanced_agents.cli.commands.upkeep.auditing import audit
-from super_advanced_agents.cli.commands.upkeep.checkup import doctor
-from super_advanced_agents.cli.commands.upkeep.compacting import compact
-from super_advanced_agents.cli.commands.upkeep.models import pull
-from super_advanced_agents.cli.commands.upkeep.reembedding import reembed
-from super_advanced_agents.cli.commands.upkeep.setup import setup
+from super_advanced_agents.cli.commands.server.serve import serve
+from super_advanced_agents.cli.commands.server.worker import worker
+from super_advanced_agents.cli.commands.transfer.backup_restore import backup, restore
+from super_advanced_agents.cli.commands.transfer.export import export
+from super_advanced_agents.cli.commands.transfer.import_ import import_
+from super_advanced_agents.cli.commands.transfer.migrate import migrate
 from super_advanced_agents.cli.output import (
     INTERRUPTED,
     WRONG_USAGE,

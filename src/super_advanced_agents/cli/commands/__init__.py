@@ -1,4 +1,4 @@
-"""Subcommands of `saa`, in folders: memories, transfer, upkeep, and the server.
+"""Subcommands of `saa`, in folders: memories, transfer, maintenance, and the server.
 
 Code that several commands share belongs in `cli/`.
 """

@@ -12,7 +12,7 @@ from typing import Literal
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.disk.files import private_folder
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ResourceClosedError, StoreError
-from super_advanced_agents.jobs.builtin.upkeep import BULK
+from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.stores.local.maintenance import read_backup

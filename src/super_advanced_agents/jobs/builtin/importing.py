@@ -14,6 +14,7 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.jobs.builtin.copies import files_of
+from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.builtin.shards import (
     agent_of,
     apply_plan,
@@ -21,7 +22,6 @@ from super_advanced_agents.jobs.builtin.shards import (
     import_in_shards,
     result_of,
 )
-from super_advanced_agents.jobs.builtin.upkeep import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.tenancy.context import Access

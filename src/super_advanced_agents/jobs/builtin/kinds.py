@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from super_advanced_agents.jobs.builtin.copies import backup, export
 from super_advanced_agents.jobs.builtin.importing import import_files
+from super_advanced_agents.jobs.builtin.maintenance import check_integrity, probe_recall, reembed
 from super_advanced_agents.jobs.builtin.migrating import migrate
 from super_advanced_agents.jobs.builtin.prompting import ask_agent
 from super_advanced_agents.jobs.builtin.shards import import_shard
-from super_advanced_agents.jobs.builtin.upkeep import check_integrity, probe_recall, reembed
 
 BUILTIN = (
     ask_agent,

@@ -9,7 +9,7 @@ from functools import partial
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
-from super_advanced_agents.jobs.builtin.upkeep import BULK
+from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.stores.opening import folder_url

@@ -15,7 +15,7 @@ from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.jobs.builtin.copies import files_of
-from super_advanced_agents.jobs.builtin.upkeep import BULK
+from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.dividing import run_parts
 from super_advanced_agents.jobs.kinds import job

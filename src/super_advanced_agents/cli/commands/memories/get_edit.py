@@ -28,7 +28,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Print one memory (a stored text) with its metadata."""
-    from super_advanced_agents.cli.shapes import print_record, record_json
+    from super_advanced_agents.cli.formatting import print_record, record_json
 
     del models_dir  # every command accepts the option; this one needs no model
     with open_memories(data_dir, agent, url=url) as memories:

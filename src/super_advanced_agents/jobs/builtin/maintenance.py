@@ -1,4 +1,4 @@
-"""Jobs that keep stores in order: re-embedding, the check of files, and the probe of recall."""
+"""Jobs that maintain stores: re-embedding, the check of files, and the probe of recall."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _messages() -> Iterator[str]:
 
 
 def _answer(agent: AsyncLLMAgent | RemoteAgent, message: str, options: dict[str, object], *, as_json: bool) -> None:
-    from super_advanced_agents.cli.shapes import answer_json
+    from super_advanced_agents.cli.formatting import answer_json
 
     if as_json:
         print_json(answer_json(agent.chat(message, **options)))  # type: ignore[arg-type]  # its own arguments
@@ -106,7 +106,7 @@ def _answer(agent: AsyncLLMAgent | RemoteAgent, message: str, options: dict[str,
 
 
 def _print_event(event: AnswerEvent) -> None:
-    from super_advanced_agents.cli.shapes import not_grounded
+    from super_advanced_agents.cli.formatting import not_grounded
 
     if event.text is not None:
         print_result(without_controls(event.text), end="")

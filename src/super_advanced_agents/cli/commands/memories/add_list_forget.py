@@ -87,7 +87,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Print one page of an agent's memories (stored texts), sorted by id (uid)."""
-    from super_advanced_agents.cli.shapes import record_json
+    from super_advanced_agents.cli.formatting import record_json
 
     del models_dir  # every command accepts the option; this one needs no model
     filter_ = parse_json_object(where, "--where")

@@ -8,7 +8,7 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from super_advanced_agents.cli.commands.upkeep import setup as setup_command
+from super_advanced_agents.cli.commands.maintenance import setup as setup_command
 from super_advanced_agents.cli.main import app
 from super_advanced_agents.cli.settings_file import apply_settings_file, read_settings, settings_path, write_settings
 from super_advanced_agents.errors import ConfigurationError

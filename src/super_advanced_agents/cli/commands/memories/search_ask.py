@@ -58,7 +58,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Print the stored texts (memories) that match a query best, by meaning and keywords."""
-    from super_advanced_agents.cli.shapes import match_json, print_matches
+    from super_advanced_agents.cli.formatting import match_json, print_matches
 
     query_text = read_text_input(query, file, name="query")
     filter_ = parse_json_object(where, "--where")
@@ -99,7 +99,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from stored texts (memories), after listing those that it is made from."""
-    from super_advanced_agents.cli.shapes import answer_json, print_sources
+    from super_advanced_agents.cli.formatting import answer_json, print_sources
 
     question_text = read_text_input(question, file, name="question")
     filter_ = parse_json_object(where, "--where")
@@ -127,7 +127,7 @@ def ask(
 
 
 def _ask_server(url: str, agent: str, question: str, top_k: int, options: RemoteAskOptions, *, as_json: bool) -> None:
-    from super_advanced_agents.cli.shapes import answer_json
+    from super_advanced_agents.cli.formatting import answer_json
 
     with open_remote_agent(url, agent) as remote:
         if as_json:
@@ -138,7 +138,7 @@ def _ask_server(url: str, agent: str, question: str, top_k: int, options: Remote
 
 
 def _print_answer(events: Iterable[AnswerEvent]) -> bool:
-    from super_advanced_agents.cli.shapes import not_grounded, print_sources
+    from super_advanced_agents.cli.formatting import not_grounded, print_sources
 
     quoted = False
     for event in events:

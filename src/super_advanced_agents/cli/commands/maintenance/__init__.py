@@ -1,0 +1,1 @@
+"""Commands that maintain an installation: setup, pull, doctor, compact, reembed, audit."""

@@ -1,1 +1,0 @@
-"""Commands that keep an installation well: setup, pull, doctor, compact, reembed, audit."""
