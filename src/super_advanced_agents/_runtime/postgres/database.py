@@ -61,8 +61,8 @@ class Database:
         statement_s: float = 60.0,
     ) -> None:
         self.address, self.id = address, uuid4().hex
-        self._chores: dict[str, asyncio.Task[None]] = {}
-        self._chores_ended = False
+        self._background: dict[str, asyncio.Task[None]] = {}
+        self._background_ended = False
         self._statement_s = statement_s
         self._make_pool = lambda: ConnectionPool(address, size=connections, max_waiting=max_waiting, wait_s=wait_s)
         self._opening = threading.Lock()
@@ -170,27 +170,27 @@ class Database:
             self._shared.running.discard(task)
             await pool.release(connection)
 
-    async def start(self, name: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a chore in the event loop until the database is closed, which cancels it.
+    async def start_background(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run work in the event loop until the database is closed, which cancels it.
 
-        A second chore of one name is not started while the first one runs.
+        Work of a name is not started again while it runs.
         """
         shared = await self._opened()
 
         async def begin() -> None:
-            running = self._chores.get(name)
-            if not self._chores_ended and (running is None or running.done()):
-                self._chores[name] = asyncio.get_running_loop().create_task(chore(), name=name)
+            running = self._background.get(name)
+            if not self._background_ended and (running is None or running.done()):
+                self._background[name] = asyncio.get_running_loop().create_task(work(), name=name)
 
         await shared.loop.submit(begin)
 
-    async def _end_chores(self) -> None:
-        self._chores_ended = True
-        chores = list(self._chores.values())
-        for chore in chores:
-            chore.cancel()
-        if chores:
-            await asyncio.wait(chores, timeout=_CLOSE_S)
+    async def _end_background(self) -> None:
+        self._background_ended = True
+        tasks = list(self._background.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
 
     async def _opened(self) -> _SharedPool:
         return self._shared if self._shared is not None else await in_thread(self._open, name="open database")
@@ -231,7 +231,7 @@ class Database:
 
     def close(self) -> None:
         """Wait for the transactions under way, and close the connections that no other object uses. Blocks."""
-        self.stop(self._end_chores)
+        self.stop(self._end_background)
         with self._opening:
             self._closed = True
             shared, self._shared = self._shared, None

@@ -204,7 +204,7 @@ async def _register(database: Database, component: str, version: int) -> None:
     else:
         if found.oldest > version:
             raise _too_new(database, component, found, version)
-    await database.start(f"processes of {component}", stay)
+    await database.start_background(f"processes of {component}", stay)
 
 
 def _lock_name(component: str) -> str:

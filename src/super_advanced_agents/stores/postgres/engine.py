@@ -95,7 +95,7 @@ class Engine:
         await database.read(graphs.plan)
         keywords, write_ids = KeywordWriter(database), WriteIds(database)
         deleter = Deleter(database, scopes, keywords)
-        await database.start("expiry", ExpirySweeper(database, deleter, write_ids).run)
+        await database.start_background("expiry", ExpirySweeper(database, deleter, write_ids).run)
         return cls(
             database,
             scopes,

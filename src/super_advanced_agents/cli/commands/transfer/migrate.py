@@ -66,11 +66,11 @@ def migrate(
 
     A folder is a data folder, or that of a store alone. Passwords: in SAA_MIGRATE_FROM and SAA_MIGRATE_TO, ~/.pgpass.
     """
-    from super_advanced_agents.server.auth.moving import KeyMove
+    from super_advanced_agents.server.auth.key_migration import KeyMigration
     from super_advanced_agents.tenancy.migration import Migration
 
     with (
-        KeyMove(source, target, source_state=source_state, target_state=target_state) as key_move,
+        KeyMigration(source, target, source_state=source_state, target_state=target_state) as key_migration,
         _progress() as (on_step, on_records),
     ):
         migration = Migration(
@@ -79,12 +79,12 @@ def migrate(
             data_dir / "migrations",
             source_state=source_state,
             target_state=target_state,
-            on_open=key_move.open if keys else lambda: None,
+            on_open=key_migration.open if keys else lambda: None,
             on_step=on_step,
             on_records=on_records,
         )
         migrated = asyncio.run(_run(migration, follow=follow))
-        moved_keys = key_move.move()
+        moved_keys = key_migration.move()
     _print(migrated, moved_keys, as_json=as_json)
     if not migrated.equal:
         raise typer.Exit(FAILED)

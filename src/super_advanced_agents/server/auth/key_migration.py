@@ -1,4 +1,4 @@
-"""Moving of API keys to the table of another service, as hashes with their secret."""
+"""Migration of API keys to the table of another service, as hashes with their secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PUT = (
 _SERVER_FOLDER = "server"
 
 
-class KeyMove(Resource):
+class KeyMigration(Resource):
     """Move the API keys that the servers of one store know to those of another.
 
     Keys are stored as hashes, so that callers go on with the keys that they have. Repeating it takes over new keys and
