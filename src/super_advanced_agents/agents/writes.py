@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
+from functools import partial
 from types import EllipsisType
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
@@ -80,7 +81,7 @@ class MemoryWrites(MemoryRelocation):
             dedupe: with `"exact"`, a memory of the same text, type and further metadata as a stored one, or as another
                 of `items`, is not stored again; the uid of that one is returned in its place.
         """
-        memories, metadatas = await self.vector_store.amake(lambda _: _with_metadata(items), _size(items))
+        memories, metadatas = await self.vector_store.acompute(partial(_with_metadata, items), _size(items))
         uids: list[str] = []
         for start in range(0, len(memories), LIMITS.batch_records):
             batch = memories[start : start + LIMITS.batch_records]
@@ -113,7 +114,7 @@ class MemoryWrites(MemoryRelocation):
         """
         if session is not None:
             checked_text(session, "session", max_bytes=LIMITS.uid_chars)
-        memories = await self.vector_store.amake(lambda _: _turn_memories(turns, session), _size(turns))
+        memories = await self.vector_store.acompute(partial(_turn_memories, turns, session), _size(turns))
         return await self._aadd_text_memories(memories)
 
     async def _aupdate_memory(

@@ -28,8 +28,8 @@ from super_advanced_agents.types import Dedupe, Matrix, Memory, Metadata, Vector
 NewRecord = tuple[ArrayLike, Metadata | None, str | None]
 """A vector, its metadata (None for `{}`), and its uid (None for a new one)."""
 
-OffLoop: TypeAlias = Callable[[Callable[[], AddRequest], int], Awaitable[AddRequest]]
-"""A function that runs another for a number of records, in a thread when they are many."""
+Compute: TypeAlias = Callable[[Callable[[], AddRequest], int], Awaitable[AddRequest]]
+"""A function that runs another for a number of records, such as `VectorStore.acompute`."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,14 +56,14 @@ async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> Async
 
 
 async def add_requests(
-    records: Iterable[NewRecord] | AsyncIterable[NewRecord], bounds: Bounds, off_loop: OffLoop, **options: Any
+    records: Iterable[NewRecord] | AsyncIterable[NewRecord], bounds: Bounds, compute: Compute, **options: Any
 ) -> AsyncGenerator[AddRequest, None]:
     """Split `records` into batches and yield an `AddRequest` for each; generate missing uids.
 
     Args:
         records: the records.
         bounds: the store's limits on a request.
-        off_loop: runs the building of a request, in a thread when its records are many.
+        compute: runs the building of a request, in a thread when its records are many.
         options: further fields of each request.
 
     Raises:
@@ -85,10 +85,10 @@ async def add_requests(
         size += row.nbytes + len(document.json) + len(document.text or "")
         number += 1
         if len(batch) >= CHUNK_ROWS or size >= _CHUNK_BYTES:
-            yield await off_loop(partial(_add_request, make, batch), len(batch))
+            yield await compute(partial(_add_request, make, batch), len(batch))
             batch, size = [], 0
     if batch:
-        yield await off_loop(partial(_add_request, make, batch), len(batch))
+        yield await compute(partial(_add_request, make, batch), len(batch))
 
 
 def _add_request(make: partial[AddRequest], batch: list[tuple[Vector, Metadata | None, str]]) -> AddRequest:

@@ -93,20 +93,35 @@ class RequestExecutor(Resource, ABC):
             self._bounds = Bounds(dim=dim, limits=self.limits)
         return self._bounds
 
-    async def amake(self, make: Callable[[Bounds], Value], size: int = 1) -> Value:
-        """Build a request by calling `make` with this store's vector dimension and size limits.
+    async def abuild_request(self, build: Callable[[Bounds], Value], size: int = 1) -> Value:
+        """Build a request with this store's vector dimension and size limits.
 
-        The request validates its arguments against them when it is made.
+        The request validates its arguments when it is built; a large one is built off the event loop.
 
         Args:
-            make: called with the bounds; returns the request.
-            size: the number of records in the request. Validating 1,000 takes 5 to 25 ms, so large requests are
-                validated in a thread.
+            build: called with the bounds; returns the request.
+            size: the number of records in the request.
+
+        Raises:
+            InvalidInputError: an argument is out of bounds; `field` names it.
+            OverloadedError: too many large requests are being built.
         """
         bounds = await self._abounds()
-        return await self._off_loop(partial(make, bounds), size)
+        return await self.acompute(partial(build, bounds), size)
 
-    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
+    async def acompute(self, work: Callable[[], Value], size: int) -> Value:
+        """Run a computation on the arguments of one call, in a thread when they hold many records.
+
+        Validating 1,000 records takes 5 to 25 ms, for which the event loop must not be blocked. A cancelled call
+        discards the result.
+
+        Args:
+            work: the computation; it does no I/O.
+            size: the number of records that it works on.
+
+        Raises:
+            OverloadedError: too many large computations wait.
+        """
         if size <= _MAX_INLINE_RECORDS or driven_by_thread():
             return work()
         with self._closing:
@@ -172,7 +187,7 @@ class RequestExecutor(Resource, ABC):
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
         self._check_open()
-        request = await self.amake(make, size)
+        request = await self.abuild_request(make, size)
         with stage(stage_of(request)):
             return await self._execute(request)
 

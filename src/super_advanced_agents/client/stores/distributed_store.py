@@ -112,7 +112,7 @@ class DistributedVectorStore(RemoteVectorStore):
         """
         self._check_open()
         bounds, options = await self._abounds(), {"namespace": namespace, "model_id": model_id, "dedupe": dedupe}
-        requests = add_requests(records, bounds, self._off_loop, **options)
+        requests = add_requests(records, bounds, self.acompute, **options)
         async with aclosing(requests), aclosing(self._exchange(ops.ADD_STREAM, ops.ADD, requests)) as answers:
             async for uids in answers:
                 for uid in uids:

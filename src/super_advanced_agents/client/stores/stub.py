@@ -62,7 +62,7 @@ class _Loopback:
         assert operation.request is not None
         kind, message = operation.request, operation.rpc.request.FromString(frame)
         try:
-            request: Any = await self._store.amake(
+            request: Any = await self._store.abuild_request(
                 lambda bounds: decode(message, kind, bounds=bounds), count_records(message)
             )
             result = await self._store.aexecute(request)

@@ -124,7 +124,7 @@ class _OperationMethod:
         # One page is held in memory at a time, and a large page is sent in several messages.
         async with self._working():
             store = await workspace.acollection(message.collection)
-            request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
+            request = await store.abuild_request(lambda bounds: decode(message, ScanRequest, bounds=bounds))
         while True:
             async with self._working():
                 page, request = await _short_page(store, request)

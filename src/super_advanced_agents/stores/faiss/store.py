@@ -208,7 +208,7 @@ class FAISSVectorStore(MaintenanceOperations):
     async def _add(self, request: AddRequest) -> list[str]:
         if not len(request.vectors):
             return []
-        write = await self._off_loop(lambda: identified(self._row_batch(request), request), len(request.vectors))
+        write = await self.acompute(lambda: identified(self._row_batch(request), request), len(request.vectors))
         uids = await self._writer.submit(write)
         self._wake_background(expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
@@ -224,7 +224,7 @@ class FAISSVectorStore(MaintenanceOperations):
     async def _put(self, request: PutRequest) -> int:
         if not request.records:
             return 0
-        batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
+        batches = await self.acompute(partial(self._row_batches, request), len(request.records))
         stored = await self._writer.submit(identified(RowBatches(batches), request))
         self._wake_background(
             expires=any(expires_at is not None for batch in batches for expires_at in batch.expires_at)

@@ -176,7 +176,7 @@ class MilvusVectorStore(VectorStore):
     # -- writing --------------------------------------------------------------------------------------------------
 
     async def _write(self, request: WriteRequest[Any], size: int = 1) -> Any:
-        return await self._writer.submit(await self._off_loop(partial(self._writes.prepare, request), size))
+        return await self._writer.submit(await self.acompute(partial(self._writes.prepare, request), size))
 
     async def _add(self, request: AddRequest) -> list[str]:
         return cast("list[str]", await self._write(request, len(request.vectors))) if len(request.vectors) else []

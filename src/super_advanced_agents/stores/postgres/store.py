@@ -149,7 +149,7 @@ class PgVectorStore(VectorStore):
             return []
         self._check_vectors(request.vectors, "vectors")
         of_add = import_module("super_advanced_agents.stores.postgres.writing.batches").of_add
-        batch = await self._off_loop(partial(of_add, request), len(request.vectors))
+        batch = await self.acompute(partial(of_add, request), len(request.vectors))
         return await (await self._opened()).add(request, batch)
 
     async def _put(self, request: PutRequest) -> int:
@@ -157,7 +157,7 @@ class PgVectorStore(VectorStore):
             return 0
         self._check_vectors(request.vectors, "records")
         of_put = import_module("super_advanced_agents.stores.postgres.writing.batches").of_put
-        batches = await self._off_loop(partial(of_put, request), len(request.records))
+        batches = await self.acompute(partial(of_put, request), len(request.records))
         return await (await self._opened()).put(request, batches)
 
     def _check_vectors(self, vectors: Matrix, field: str) -> None:

@@ -54,5 +54,6 @@ class StoreWrapper(VectorStore):
     async def _atenants(self) -> list[str] | None:
         return await self._store._atenants()
 
-    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
-        return await self._store._off_loop(work, size)
+    async def acompute(self, work: Callable[[], Value], size: int) -> Value:
+        """Run a computation as the wrapped store does: in its thread when `size` is large."""
+        return await self._store.acompute(work, size)

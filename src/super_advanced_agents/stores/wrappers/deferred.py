@@ -97,8 +97,9 @@ class DeferredStore(VectorStore):
     async def _abounds(self) -> Bounds:
         return await (await self.aopened())._abounds()
 
-    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
-        return await (await self.aopened())._off_loop(work, size)
+    async def acompute(self, work: Callable[[], Value], size: int) -> Value:
+        """Run a computation as the opened store does: in its thread when `size` is large."""
+        return await (await self.aopened()).acompute(work, size)
 
     def check_files(self) -> None:
         """Check that no file of the opened store was deleted or replaced."""

@@ -67,7 +67,7 @@ async def test_write_is_repeated_only_with_its_id(store, engine):
     assert await store.acount() == 2
     engine.lost_replies = 1
     vectors = np.eye(2, dtype=np.float32)
-    request = await store.amake(
+    request = await store.abuild_request(
         lambda bounds: AddRequest(bounds=bounds, vectors=vectors, uids=["a", "b"], write_id="w")
     )
     assert await store.aexecute(request) == ["a", "b"]
