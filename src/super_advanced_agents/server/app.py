@@ -92,24 +92,10 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 refresh=services.arefresh,
             )
             app.state.metrics = Metrics(runtime, services.jobs, lambda: server_samples(services))
-            assert services.audit is not None
-            receipts = ExpiryReceipts(services.audit)
-            tasks = [
-                asyncio.create_task(runtime.akeep_loading(), name="load models"),
-                asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
-                asyncio.create_task(receipts.arun(), name="record expiries"),
-            ]
-            try:
+            async with _background_tasks(services):
                 await in_thread(lambda: _build_routes(app), name="build routes")
                 async with mcp.open(), running_worker(services.jobs, settings, limiter=limiter):
                     yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
-                    await receipts.atell()
-                await in_thread(services.conversions.close, name="close conversions")
 
     app = FastAPI(
         title="Super Advanced Agents",
@@ -124,13 +110,17 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
     add_error_handlers(app)
     _add_middleware(app, settings, observer)
+    _add_routes(app, mcp)
+    return app
+
+
+def _add_routes(app: FastAPI, mcp: MCPEndpoint) -> None:
     for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators, job_routes):
         app.include_router(module.router)
     app.router.routes.extend(mcp.routes())
     extend_openapi(app)
     endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
     app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
-    return app
 
 
 async def _open_services(
@@ -161,6 +151,26 @@ async def _open_services(
         storage=storage,
         observer=observer,
     )
+
+
+@asynccontextmanager
+async def _background_tasks(services: Services) -> AsyncIterator[None]:
+    assert services.audit is not None
+    receipts = ExpiryReceipts(services.audit)
+    tasks = [
+        asyncio.create_task(services.runtime.akeep_loading(), name="load models"),
+        asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
+        asyncio.create_task(receipts.arun(), name="record expiries"),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
+            await receipts.atell()
+        await in_thread(services.conversions.close, name="close conversions")
 
 
 def _add_middleware(app: FastAPI, settings: Settings, observer: RequestObserver) -> None:
