@@ -142,7 +142,7 @@ class GenerationEngine(ABC):
         """
 
     def server_status(self) -> list[ServerStatus]:
-        """Return the state of each server; an empty list for an engine of one or none."""
+        """Return the state of each of several servers; an empty list for other engines."""
         return []
 
     @abstractmethod

@@ -157,7 +157,7 @@ class LLMGenerator(Resource):
             }
 
     def server_status(self) -> list[ServerStatus]:
-        """Return the state of each of several servers; none for one."""
+        """Return the state of each of several servers; an empty list for one server or none."""
         return self._engine.server_status()
 
     async def aload(self) -> None:

@@ -1,4 +1,4 @@
-"""`JobContext`: what a running job sees of itself: steps, progress, and its tenant's data."""
+"""`JobContext`: the steps, the progress and the tenant's data of a running job."""
 
 from __future__ import annotations
 

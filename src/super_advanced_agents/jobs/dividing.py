@@ -1,4 +1,4 @@
-"""Division of a job's work into parts, which all workers share."""
+"""`run_parts`: runs the parts of a job on all workers, and collects their results."""
 
 from __future__ import annotations
 

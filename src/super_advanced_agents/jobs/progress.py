@@ -1,4 +1,4 @@
-"""`Progress`: how far a job has come, and how fast."""
+"""`Progress`: the finished share of a job's work, its rate and the time left."""
 
 from __future__ import annotations
 

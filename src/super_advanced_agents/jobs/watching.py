@@ -1,4 +1,4 @@
-"""Watching one job: what it is now, and after each of its changes."""
+"""A stream of the states of one job: the current one, and the state after each change."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class WorkerOptions:
 
 
 class Worker:
-    """Take jobs from queues and run each in this event loop, until told to stop.
+    """Take jobs from queues and run each in this event loop, until stopped.
 
     Several workers may use one backend. A worker that loses its lease, as when its machine was suspended, stops its
     jobs, since others have taken them, and goes on under another name.

@@ -169,7 +169,7 @@ async def _background_tasks(services: Services) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
-            await receipts.atell()
+            await receipts.arecord()
         await in_thread(services.conversions.close, name="close conversions")
 
 

@@ -1,4 +1,4 @@
-"""Caps on the open connections, in all and for each address, and the choice of those to close."""
+"""Caps on open connections, in all and for each address, and the choice of those to close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File descriptors: the limit is raised at start, and what takes them is fitted into it."""
+"""The limit on file descriptors, and the numbers of connections and collections that fit it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def raised_limit() -> int:
 def fitted(settings: Settings, limit: int) -> Settings:
     """Return the settings with numbers of connections and collections that fit into a limit.
 
-    Connections of REST and of gRPC count apart. Collections get half of the descriptors at most. What is lowered is
-    logged.
+    REST and gRPC each have `max_connections`. Collections get half of the descriptors at most. A log line names each
+    setting that is lowered.
 
     Args:
         settings: the settings of the server.
-        limit: how many descriptors the process may have.
+        limit: the number of descriptors that the process may have.
     """
     free = max(limit - _RESERVED, _PER_COLLECTION)
     listeners = 1 if settings.chosen_grpc_port is None else 2

@@ -92,7 +92,7 @@ async def arun_worker(
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
-                    await receipts.atell()
+                    await receipts.arecord()
 
 
 def _samples(worker: Worker, stop: asyncio.Event) -> Iterator[Sample]:

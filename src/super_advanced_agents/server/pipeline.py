@@ -43,7 +43,7 @@ READ_FIELDS = frozenset({*CREDENTIAL_FIELDS, _KEY, _TIMEOUT, _CACHE_CONTROL})
 
 
 class _RefusedError(Exception):
-    """An internal error that ends a request with a status for which no public error exists.
+    """End a request with a status for which `errors` has no class, and a problem document.
 
     Attributes:
         problem: the problem document of the response (RFC 9457).

@@ -96,10 +96,10 @@ class SupportsPermit(Protocol):
 
 
 class SupportsReservation(Protocol):
-    """The interface of the bytes that a server reserves for a call's long answer before building it."""
+    """The interface of the bytes that a server reserves for a call's long answer."""
 
     async def acquire(self) -> None:
-        """Reserve the bytes of the largest answer, waiting until they are free, or raise `OverloadedError`."""
+        """Wait for the bytes of the largest answer, and reserve them, or raise `OverloadedError`."""
 
     def shrink(self, size_bytes: int) -> None:
         """Release all but this many of the reserved bytes."""
@@ -149,7 +149,7 @@ class RequestContext:
         return nullcontext() if self.permit is None else self.permit.part()
 
     def end_work(self, answer_bytes: int) -> None:
-        """Give back the permit and the reserved bytes beyond the answer's, which only waits to be read."""
+        """Give back the permit, and the reserved bytes that the finished answer does not need."""
         if self.permit is not None:
             self.permit.give_back()
         if self.reservation is not None:

@@ -23,7 +23,7 @@ from super_advanced_agents.server.pipeline import _RefusedError
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _FREE_S = 0.1
-"""The time for which a message is awaited before it counts; most have come with their metadata."""
+"""The time for which a message is awaited before it counts; most come with their metadata."""
 
 _LOOK_S = 0.5
 """The pause between two looks at a stream whose message is awaited."""

@@ -28,17 +28,17 @@ from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.settings import Settings
 
 _Key: TypeAlias = tuple[int, int]
-"""A descriptor and its inode; a descriptor that was closed and opened again has another inode."""
+"""A descriptor and its inode, which differs once the descriptor was closed and opened again."""
 _Address: TypeAlias = tuple[str, int]
 
 _DESCRIPTORS = Path("/dev/fd")
 _LOOK_S = 0.25
 """The pause between two scans of the descriptors; a scan takes 2 us a descriptor."""
 _FLOOD_LOOK_S = 0.02
-"""The pause while connections are being closed: in a flood, new ones soon reach the cap again."""
+"""The pause while connections are being closed: in a flood, new ones soon reach the cap."""
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _RECEIVED_AT = 128
-"""The offset of the bytes received on a connection in Linux's `tcp_info` (`tcpi_bytes_received`)."""
+"""The offset of `tcpi_bytes_received`, the bytes of a connection, in Linux's `tcp_info`."""
 _CALL_BYTES = 512
 """The metadata and frames that come with a message, by estimate."""
 _FREE_PART = 8
@@ -51,7 +51,7 @@ calling_peer: ContextVar[str] = ContextVar("calling_peer", default="")
 
 
 class Peers:
-    """Track the open connections of one gRPC listener, and close those that exceed `ConnectionCaps`.
+    """Track the open connections of a gRPC listener, and close those beyond `ConnectionCaps`.
 
     An object belongs to one event loop.
 
@@ -83,7 +83,7 @@ class Peers:
             self._looking = None
 
     def note(self, peer: str, tenant: str) -> Traffic:
-        """Note that a call of a tenant came over a connection, and return what is known of that.
+        """Note that a call of a tenant came over a connection, and return the connection's traffic.
 
         Args:
             peer: the connection, as gRPC names it.
@@ -208,7 +208,7 @@ class Traffic:
         self._taken += size_bytes + _CALL_BYTES
 
     def untaken(self) -> int:
-        """Return an estimate of the bytes that arrived and are no message yet; 0 on other systems than Linux."""
+        """Return an estimate of the bytes that arrived and are no message yet; 0 except on Linux."""
         if self.descriptor is None or _TCP_INFO is None:
             return 0
         connected = socket.socket(fileno=self.descriptor)

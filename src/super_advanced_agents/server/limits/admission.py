@@ -1,4 +1,4 @@
-"""Admission control: permits to run, and bounds on the bytes of requests and on open streams."""
+"""Admission control: permits to run, and bounds on the bytes of requests and open streams."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from super_advanced_agents.tenancy.settings import Settings
 
 RETRY_AFTER_S = 1.0
 NOBODY = ""
-"""The tenant of public requests: all unauthenticated callers together share what one tenant may have."""
+"""The tenant of public requests, whose callers share the limits of one tenant."""
 
 SMALL_BYTES = 64 * 1024
-"""The size up to which the bytes of a request are not counted: the number of requests bounds them."""
+"""The size up to which the bytes of a request do not count."""
 
 _MIB = 1024 * 1024
 _PERMITS_FOR_ONE_WAITING = 32

@@ -13,7 +13,7 @@ STEP_BYTES = 64 * 1024
 
 
 class ArrivingBodies:
-    """Reserve bytes for bodies in steps, so that a body holds no more than what has arrived of it.
+    """Reserve bytes for bodies in steps, so that a body holds no more than has arrived of it.
 
     Bodies that have arrived in part could wait for each other without end, if they shared all bytes of their tenant.
     So the bytes of one largest body are kept apart, for one body of the tenant at a time: the first that needs them

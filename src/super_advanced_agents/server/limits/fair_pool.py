@@ -24,7 +24,7 @@ class _Account:
 
 
 class FairPool:
-    """Grant units, such as permits or bytes, to tenants in fair shares, with short bounded waits.
+    """Grant units, such as permits or bytes, to tenants in fair shares, after bounded waits.
 
     The share of a tenant is an equal part of the capacity, among the tenants that hold or await units. A tenant alone
     may hold the whole capacity. A reserve of a quarter more is for tenants below their share, so that these need not

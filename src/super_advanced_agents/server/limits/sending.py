@@ -106,7 +106,7 @@ class SendingAnswers:
 
 
 class AnswerReservation:
-    """Hold the bytes reserved for one call's long answer, from before it is built until it is sent.
+    """Hold the bytes reserved for one call's long answer, until the answer is sent.
 
     Args:
         pool: the bytes of all answers, which tenants share.
@@ -144,7 +144,7 @@ class AnswerReservation:
         self.shrink(0)
 
     def transfer(self) -> AnswerReservation | None:
-        """Move the bytes to a new reservation, which its owner has to release; None if there are none."""
+        """Move the bytes to a new reservation, which the caller has to release; None without bytes."""
         if not self._held:
             return None
         other = AnswerReservation(self._pool, self._tenant, self._largest_bytes)

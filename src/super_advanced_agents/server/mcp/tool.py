@@ -1,4 +1,4 @@
-"""`MemoryTool` and `ToolSession`: what an MCP tool is, and for whom it runs."""
+"""`MemoryTool`, the definition of an MCP tool, and `ToolSession`, its caller and its agent."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _EXPIRED = counter("store_records_expired")
 
 
 class ExpiryReceipts:
-    """Tell the audit log how many expired records were deleted since the last time.
+    """Record in the audit log how many expired records were deleted since its last entry.
 
     Args:
         audit: the audit log.
@@ -20,17 +20,17 @@ class ExpiryReceipts:
 
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
-        self._told = _EXPIRED.value
+        self._recorded = _EXPIRED.value
 
     async def arun(self) -> None:
-        """Append a receipt once a minute, if there is something to tell, until cancelled."""
+        """Append an entry once a minute, if records have expired, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
-            await self.atell()
+            await self.arecord()
 
-    async def atell(self) -> None:
-        """Append a receipt of the records that were deleted since the last one, if there are any."""
-        deleted = _EXPIRED.value - self._told
+    async def arecord(self) -> None:
+        """Append an entry about the records that were deleted since the last one, if there are any."""
+        deleted = _EXPIRED.value - self._recorded
         if deleted:
-            self._told += deleted
+            self._recorded += deleted
             await self._audit.arecord_expiry(deleted)

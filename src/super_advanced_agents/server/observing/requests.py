@@ -66,7 +66,7 @@ def new_request_id(sent: str | None = None) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class ObservedRequest:
-    """Hold what is known of one request that is being answered.
+    """Hold the caller, operation, sizes, times and outcome of one request, for metrics and logs.
 
     Attributes:
         protocol: `rest`, `grpc` or `mcp`.
@@ -76,10 +76,10 @@ class ObservedRequest:
         principal: the caller; None before it is known, and for public operations.
         status: the HTTP status of the answer, over gRPC the one that its status corresponds to; 0 without an answer.
         request_bytes: the bytes of the body or messages that were sent.
-        response_bytes: the bytes of the body or messages that were answered.
-        began: the time of `perf_counter` at which it arrived.
-        clock: the seconds of its stages.
-        target: the agent, collection or orchestrator that it names; empty for none.
+        response_bytes: the bytes of the response's body or messages.
+        began: the time of `perf_counter` at which the request arrived.
+        clock: the seconds of each stage of the work.
+        target: the agent, collection or orchestrator that the request names; empty for none.
         items: the number of records or memories that it stored, changed or deleted; None where none are counted.
         recorded: True once it has an entry in the audit log.
         span: its span; None while traces are off.

@@ -342,7 +342,7 @@ class Index:
         return list(self._tenants)
 
     def rows_of(self, tenant: str) -> BitMap:
-        """Return the rows of a tenant that has some; deleted ones may be among them."""
+        """Return the rows of a tenant that has records; deleted rows may be among them."""
         return self._tenants[tenant].rows
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:

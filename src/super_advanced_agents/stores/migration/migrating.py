@@ -83,9 +83,9 @@ class StoreMigration:
         self.moved = Moved()
 
     async def acopy(self) -> int:
-        """Copy what was not copied yet; return the number of records.
+        """Copy the records that were not copied yet; return their number.
 
-        Cancelling leaves what was copied, and the next call goes on.
+        Cancelling keeps the copied records, and the next call goes on after them.
         """
         before, began = self.moved.copied, time.monotonic()
         pages = self._source.pages(self._journal.mark(self._part))

@@ -124,7 +124,7 @@ class Content:
 
     @classmethod
     def prepared(cls, document: Document, vector: Vector) -> Content:
-        """Return the content of a record that is to be stored, with what is computed of it."""
+        """Return the content of a record to store, with its metadata facts, digest and terms."""
         rest = parsed_metadata(document.json)
         facts = fact_hashes(rest if document.text is None else {"text": document.text, **rest})
         content = cls(document, vector, _digest(document, rest, vector), _facts=facts)

@@ -113,7 +113,7 @@ def complete(connection: MilvusConnection, name: str, partitions: Sequence[str],
 
 
 def drop_collection(connection: MilvusConnection) -> None:
-    """Delete the collection and the ids of its writes; none is no error."""
+    """Delete the collection and that of its write ids; missing ones are no error."""
     name = connection.address.collection
     with connection.errors():
         for each in (name, writes_name(name)):

@@ -142,7 +142,7 @@ class MilvusVectorStore(VectorStore):
 
     @staticmethod
     def drop(url: str, *, api_key: str | None = None) -> None:
-        """Delete a collection and what is kept beside it; none is no error. Blocks.
+        """Delete a collection with its write ids; a missing one is no error. Blocks.
 
         Raises:
             ConfigurationError: the URL is wrong, or the server refuses the credential.

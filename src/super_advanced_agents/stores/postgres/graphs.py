@@ -28,7 +28,7 @@ _LONGEST_WAIT_S = 120.0
 _BUILD_S = 6 * 3_600.0
 """The most seconds of a build."""
 _CLAIM_S = 120.0
-"""Seconds after which the claim of a build is that of a process that was killed."""
+"""Seconds without a renewal after which another process may take over a graph's building."""
 _RENEWED_S = 30.0
 """Seconds between renewals of a claim."""
 

@@ -50,7 +50,7 @@ def analyze(text: str) -> Analysis:
 
 
 def window_terms(before: str, text: str, after: str) -> str:
-    """Return the terms of a window: of a record and its neighbours, which are empty for none."""
+    """Join the terms of a record with those of its neighbours; a missing one has empty terms."""
     return f"{before} {text} {after}"
 
 

@@ -179,7 +179,7 @@ def fixed_language() -> str | None:
 
 
 def detect_language(words: Set[str], letters: Set[str] = frozenset()) -> str:
-    """Return the code of a text's language; that of English when nothing speaks for another.
+    """Return the code of a text's language; that of English when no other one is recognized.
 
     Args:
         words: the distinct words of the text, in small letters.

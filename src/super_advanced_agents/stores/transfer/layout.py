@@ -119,7 +119,7 @@ class Entry:
 
 
 class Writer(Protocol):
-    """Write an export file in some format; the caller opens and closes the file."""
+    """Write an export file in one format; the caller opens and closes the file."""
 
     def add_item(self, item: Item) -> None:
         """Append the settings of an agent or a collection."""
@@ -132,7 +132,7 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """Read the records of an export file in some format.
+    """Read the records of an export file in one format.
 
     Attributes:
         header: the header of the export.

@@ -86,7 +86,7 @@ class EngineGuard:
 
 
 class GuardedStore(StoreWrapper):
-    """Wrap a store in an engine, so that one that is away or slow holds nobody up.
+    """Limit the time of calls to a store on another machine, and refuse them while it fails.
 
     Reads are repeated once when the engine was lost, and so are writes with a `write_id`. Closing the wrapper closes
     the store.

@@ -1,4 +1,4 @@
-"""The two ends of a migration: memories, catalog and collections behind the URL of a store."""
+"""The source and the target of a migration: the memories, catalog and collections at a URL."""
 
 from __future__ import annotations
 

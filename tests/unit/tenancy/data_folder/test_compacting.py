@@ -103,9 +103,9 @@ async def test_server_records_how_many_records_expired(settings):
     """Once for each, without a tenant, since lifetimes ended them."""
     async with AuditLog(settings.data_dir) as log:
         receipts = ExpiryReceipts(log)
-        await receipts.atell()
+        await receipts.arecord()
         counter("store_records_expired").add(3)
-        await receipts.atell()
-        await receipts.atell()
+        await receipts.arecord()
+        await receipts.arecord()
     entries = await in_thread(log.files.newest, name="read audit")
     assert [(entry["operation"], entry["items"], entry["tenant"]) for entry in entries] == [("expire", 3, "")]

@@ -95,9 +95,9 @@ class KeywordIndexes:
         return [_best([ranking[i] for ranking in parts], k) for i in range(len(texts))]
 
     def close(self) -> None:
-        """Close the keyword indexes, and save for `MAX_SAVE_S` what is slow to build again.
+        """Close the keyword indexes, after saving them for at most `MAX_SAVE_S` seconds.
 
-        The index with the most unsaved texts is saved first.
+        The index with the most unsaved texts is saved first; those not saved are built again.
         """
         self._ending = True
         self._wait_for_closing()

@@ -69,7 +69,7 @@ class MetadataSource(FieldSource, Protocol):
 
 
 class _Fields(NamedTuple):
-    """Hold what is indexed of one row; `chars` are those of its metadata as JSON."""
+    """Hold the indexed fields of one row, and the length of its metadata as JSON in `chars`."""
 
     row: int
     chars: int

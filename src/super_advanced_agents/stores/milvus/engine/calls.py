@@ -134,7 +134,7 @@ class Calls:
         limit: int,
         params: Mapping[str, object],
     ) -> list[list[dict[str, Any]]]:
-        """Return for each query vector the rows that are nearest, of those that meet an expression."""
+        """Return the nearest rows to each query vector, among those that meet an expression."""
         options = {
             "anns_field": "vector",
             "topk": limit,

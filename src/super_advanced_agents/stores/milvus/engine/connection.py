@@ -131,7 +131,7 @@ class MilvusConnection:
         limit: int,
         params: Mapping[str, object],
     ) -> list[list[dict[str, Any]]]:
-        """Return for each query vector the rows that are nearest, of those that meet an expression.
+        """Return the nearest rows to each query vector, among those that meet an expression.
 
         Each row has its similarity to the query in the column `distance`.
         """

@@ -1,4 +1,4 @@
-"""Names of what this client wrote a moment ago, for which some reads must wait."""
+"""The rows that this client wrote a moment ago, which the next reads of them must wait for."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ class _Recent:
 
 
 class RecentWrites:
-    """Tell how far a read must wait so that it sees what this client wrote. Only the writer thread uses it.
+    """Find the timestamp that a read must wait for, so that it sees this client's writes.
 
-    A read that waits for a write takes until the next tick of the server, 200 ms by default. A batch of other rows than
-    the last ones has no need to: it waits for the last write that is not remembered here.
+    A read that waits for the newest write takes until the next tick of the server, 200 ms by default. A read of rows
+    that are not remembered here waits only for the newest write that was forgotten, which has ended long ago. Only
+    the writer thread uses this object.
     """
 
     def __init__(self) -> None:
         self._tenants: OrderedDict[str, _Recent] = OrderedDict()
 
     def note(self, tenant: str, names: Iterable[Hashable], last_write: int) -> None:
-        """Remember what is about to be written.
+        """Remember the rows of a write that is about to begin.
 
         Args:
             tenant: the tenant.

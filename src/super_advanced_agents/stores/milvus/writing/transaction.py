@@ -161,7 +161,7 @@ class Transaction:
     # -- storing --------------------------------------------------------------------------------------------------
 
     def flush(self, *, only: str = ALL) -> None:
-        """Store all changes; of rows that are to be deleted, those that meet the expression `only`."""
+        """Store all changes, and delete the rows to delete that still meet the expression `only`."""
         windows = self._windows()
         stored = [
             Stored(row, row.window(*windows.get(pk, (None, None))))

@@ -40,12 +40,12 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class KnownWrite:
-    """Hold what is stored of an earlier write.
+    """Hold the stored row of an earlier write: its digest, and its result.
 
     Attributes:
         digest: the digest of the request.
-        result: its result; of a write that was not finished the planned uids, or None.
-        done: False if it was begun, and perhaps not finished.
+        result: the result; for a write that was not finished, the uids that it planned, or None.
+        done: False if the write was begun, and perhaps not finished.
     """
 
     digest: str

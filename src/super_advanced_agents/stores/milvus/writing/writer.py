@@ -41,7 +41,7 @@ _NO_SESSIONS_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PreparedWrite:
-    """Hold a write, and what was computed ahead of the records that it stores."""
+    """Hold a write, and the contents of its records, which were computed in another thread."""
 
     request: WriteRequest[Any]
     contents: list[Content] = field(default_factory=list)

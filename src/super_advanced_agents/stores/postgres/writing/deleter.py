@@ -20,7 +20,7 @@ _EXPIRED = counter("store_records_expired")
 
 
 class Removed(NamedTuple):
-    """Hold what is needed of a row that was deleted."""
+    """Hold the columns of a deleted row that its index entries and its replacement need."""
 
     uid: str
     seq: int

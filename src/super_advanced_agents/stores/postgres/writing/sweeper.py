@@ -1,4 +1,4 @@
-"""The removal of what has expired, in time and without writes that would do it.
+"""Deletion of expired records while no write deletes them.
 
 One process at a time sweeps a schema, under an advisory lock of a transaction, so that pgbouncer may pool transactions.
 """
