@@ -15,7 +15,7 @@ def _default_data_dir() -> Path:
 
 
 def _server_url(context: typer.Context, url: str | None) -> str | None:
-    # A folder that was typed says more than a server that a shell's profile names. Options that were typed come first.
+    # `--data-dir` on the command line takes precedence over `SAA_URL` in the environment.
     def typed(name: str) -> bool:
         source = context.get_parameter_source(name)
         return source is not None and source.name == "COMMANDLINE"

@@ -75,7 +75,7 @@ def wait_for_server(url: str) -> None:
 
 
 class _Wait:
-    # A wait of up to 10 s, which the user is told of once it lasts.
+    # A wait of up to 10 s, which prints a note if it lasts.
 
     def __init__(self) -> None:
         self._begun = time.monotonic()

@@ -102,7 +102,7 @@ class OpenAIServersEngine(GenerationEngine):
 
 
 class _Attempt:
-    # Notes what one server's answer came to.
+    # Records the outcome of one server's answer.
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit

@@ -74,8 +74,8 @@ class Scheduler:
 
 
 def _times(due: DueSchedule, now: float) -> tuple[list[float], float]:
-    # Returns the times that have come, the latest of them at most, and the next one.
-    # None has come where the clock was set back since: the next one is to be set anew.
+    # Returns the due times, only the latest if they are many, and the next time. After the clock was set back no time
+    # is due, and only the next one changes.
     times = times_after(due.info.cron, due.info.zone, max(due.due_at, now - 366 * 86_400.0))
     missed = [due.due_at, *takewhile(lambda moment: moment <= now, times)] if due.due_at <= now else []
     return missed[-_MAX_MISSED:], next(times_after(due.info.cron, due.info.zone, now), NEVER)

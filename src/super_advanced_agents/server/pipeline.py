@@ -196,7 +196,7 @@ class Pipeline:
             _RefusedError: the first request with this key has not finished.
             InvalidInputError: the key is not valid, or was used for another request.
         """
-        # A reply that was made for a key which may read is not for one which may not.
+        # A reply that was stored for a key with `memories:read` must not be replayed to a key without.
         blind = () if current_context().principal.allows(Access.READ) else (_BLIND,)
         reply = await self._services.idempotency.areply(key, digest_of(*request, *blind), make)
         if reply is None:

@@ -172,5 +172,5 @@ def _explanation(terms: Sequence[_Term], at: int, total: float) -> Explanation:
 
 
 def _scale(signal: NDArray[np.float32]) -> np.float32:
-    # The best candidate's value, or the worst one's where that is further from zero: no signal falls below -1.
+    # The divisor of a signal: its value furthest from zero, so that no scaled signal falls below -1.
     return np.float32(max(float(signal.max()), -float(signal.min()), _MIN_SCALE))

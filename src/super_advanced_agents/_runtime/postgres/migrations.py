@@ -165,7 +165,7 @@ async def _prepare(connection: Connection, database: Database) -> None:
 
 
 async def _register(database: Database, component: str, version: int) -> None:
-    # Tells that this process uses the tables, now and until the database is closed.
+    # Records that this process uses the tables, until the database is closed.
     insert = database.sql(
         "INSERT INTO {schema}.processes (id, component, version, seen_at) VALUES (%s, %s, %s, now()) "
         "ON CONFLICT (id, component) DO UPDATE SET seen_at = excluded.seen_at"

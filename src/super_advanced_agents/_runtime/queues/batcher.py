@@ -265,7 +265,7 @@ class MicroBatcher(Generic[Item, Result]):
         return True
 
     def _forget(self, entry: Entry[Item, Result]) -> None:
-        # Of a cancelled caller.
+        # Removes the entry of a cancelled caller.
         with self._lock:
             if entry.queued:
                 self._queue.remove(entry)

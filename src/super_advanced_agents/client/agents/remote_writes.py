@@ -157,8 +157,8 @@ class RemoteMemoryWrites(Resource):
         return changed + await self._areorder(order)
 
     async def _areorder(self, order: Sequence[str]) -> int:
-        # Sorts by windows that overlap by half, from the first turn to the last: turns that were put in (they stand at
-        # the end of the session) are carried on from window to window, so that the second pass finds all in order.
+        # Sorts within windows that overlap by half, from the first turn to the last. Inserted turns stand at the end of
+        # the session; each window moves them on to the next, so that the second pass finds all turns in order.
         changed, half = 0, LIMITS.batch_records // 2
         while order:
             moved = 0

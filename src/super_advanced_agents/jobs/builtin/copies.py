@@ -142,7 +142,7 @@ def _check_keep(keep: int) -> None:
 
 
 async def _record(context: JobContext, operation: str, *, tenant: str, items: JSONValue, path: Path) -> None:
-    # So that whoever erases something later learns of the copy, wherever it is.
+    # Lets a later erasure list this copy, which may be outside the data folder.
     settings, key_id = context.runtime.settings, f"job:{context.job_id}"
     count = items if isinstance(items, int) else None
     entry = partial(

@@ -55,7 +55,7 @@ class _CachedReflection:
             yield await self._reply(request)
 
     async def _wait_for_turn(self) -> None:
-        # A turn is taken when it has come: streams that end while they wait cost the others no time.
+        # The rate is charged after the wait, so that streams which end while they wait do not delay others.
         async with self._turns:
             loop = asyncio.get_running_loop()
             if (wait_s := self._free_at - loop.time()) > 0:

@@ -150,7 +150,7 @@ async def _search(
 
 
 async def _reranker(request: SearchMemoriesRequest | AskRequest, context: HandlerContext) -> bool | Reranker | None:
-    # A search that the language model ranks takes no place of other searches; its tokens are charged to the caller.
+    # A search that the language model re-ranks holds no permit of searches; its tokens are charged to the caller.
     name = context.agent_name
     reranker = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
     if reranks(request.rerank, name, context.workspace):
@@ -172,7 +172,7 @@ async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -
 
 
 def _without_place(record: Record) -> Record:
-    # Places are counted over the store that all tenants share, so one would tell how much others write.
+    # Positions are numbered over the store that all tenants share, so a position would reveal how much others write.
     return replace(record, place=None)
 
 

@@ -138,7 +138,8 @@ class ArrivingBody:
 
 
 class _Tenant:
-    # What the arriving bodies of one tenant hold: of the shared part, and one of them of the last.
+    # The bytes that the arriving bodies of one tenant have reserved: in the part that they share, and in the part that
+    # is kept for one of them.
 
     __slots__ = ("_last", "_left", "_max_waiting", "bodies", "waiting")
 

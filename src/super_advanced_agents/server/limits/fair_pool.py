@@ -175,7 +175,7 @@ class FairPool:
         return account
 
     def _close_if_empty(self, account: _Account) -> None:
-        # The shares of the others grow by this, so that none of them is known to be refused.
+        # The shares of other tenants grow, so that their next requests may be granted.
         if not account.held and not account.waiting and self._accounts.get(account.tenant) is account:
             del self._accounts[account.tenant]
             self.saturated.clear()

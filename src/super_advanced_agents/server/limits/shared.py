@@ -166,7 +166,7 @@ class SharedLimits:
         demands = []
         for name, pool in self._pools.items():
             total = self._totals[name]
-            # Twice of what was needed, so that a part grows to all of them within a few renewals.
+            # Twice the peak, so that this replica can come to hold all permits within a few renewals.
             wanted = min(total, max(1, total // 8, 2 * pool.peak))
             demands += [total, wanted, pool.in_flight]
             pool.reset_peak()

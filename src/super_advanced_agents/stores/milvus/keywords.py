@@ -58,7 +58,7 @@ class Hit(NamedTuple):
 
 @dataclass(slots=True)
 class _Statistics:
-    # Of one tenant's unexpired texts, at a version of its writes.
+    # Statistics of one tenant's unexpired texts, at one version of its writes.
     version: int
     until: float
     count: int
@@ -69,7 +69,7 @@ class _Statistics:
 
 
 class _Counted(NamedTuple):
-    # In how many texts each term occurs: the hashes of the terms, sorted, and the numbers.
+    # The document frequency of each term: the sorted hashes of the terms, and the numbers of texts.
     hashes: NDArray[np.int64]
     numbers: NDArray[np.int64]
 

@@ -311,7 +311,7 @@ def size_of(columns: Mapping[str, Any], dim: int, number_bytes: int) -> int:
 
 
 def _digest(document: Document, rest: Metadata, vector: Vector) -> str:
-    # Of its text, or else its vector, and its other metadata.
+    # The digest of the text (of the vector if there is none) and of the other metadata.
     other = orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)
     content = b"vector" + vector.tobytes() if document.text is None else b"text" + document.text.encode()
     return blake2b(b"%s\0%s" % (other, content), digest_size=16).hexdigest()

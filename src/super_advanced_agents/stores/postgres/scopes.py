@@ -153,7 +153,7 @@ class Scopes:
             if locked is not None:
                 return locked
             self._known.pop((tenant, namespace), None)  # of a schema that was made anew
-        # Read before it is created here: what is found now is committed, and may be remembered.
+        # Read first: a scope that is found is committed, and may be cached; one that is created here is not yet.
         scope = await self.read(connection, tenant, namespace)
         if scope is not None:
             return await self.lock_number(connection, scope.number)

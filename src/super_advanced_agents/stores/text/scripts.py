@@ -140,7 +140,7 @@ def _parts_of_runs(runs: Sequence[str]) -> list[str]:
 
 
 def _parts_of_emoji(sequences: Sequence[str]) -> list[str]:
-    # Of people who are joined: each, and all together.
+    # The terms of an emoji sequence: each emoji that it joins, and the whole sequence.
     parts = []
     for sequence in sequences:
         members = sequence.split(_JOINER)

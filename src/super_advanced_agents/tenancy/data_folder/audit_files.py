@@ -43,7 +43,7 @@ Entry = Mapping[str, JSONValue]
 
 @dataclass(slots=True, kw_only=True)
 class _Head:
-    # The end of what is durable, and the beginning of what is kept.
+    # The position after the last durable line, and the number of the oldest file that is kept.
     file: int = 1
     size: int = 0
     seq: int = 0

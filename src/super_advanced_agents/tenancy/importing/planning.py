@@ -140,7 +140,7 @@ class _Planner:
         return inner
 
     def _pass_over(self, file: Input, exc: NotUnderstoodError) -> None:
-        # What somebody named was meant; in a folder there may be anything.
+        # A file that the caller named must be importable; a folder may hold files of any kind.
         if file.content.named or isinstance(exc, UnreadableError):
             self._reject(file, 0, f"{exc.message}; {exc.hint or f'understood are {UNDERSTOOD}'}")
         else:

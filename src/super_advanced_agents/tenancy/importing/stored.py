@@ -160,7 +160,7 @@ def _guess(source: str, file_id: str, folders: Iterable[str]) -> str | None:
 
 
 def _exists(location: str, looked_into: Iterable[str]) -> bool:
-    # Behind the path of a zip file stands that of its member, which is there as long as nobody has looked into it.
+    # A path may go on inside a zip file. Its member counts as existing unless this import has read the zip file.
     if os.path.lexists(location):
         return True
     archive = next((str(parent) for parent in Path(location).parents if parent.is_file()), None)

@@ -168,7 +168,7 @@ class Migration:
     async def _remove_deleted(
         self, rows: CatalogRows, catalog: Catalog, collections: Collections, journal: Journal
     ) -> None:
-        # What an earlier look found in the source and is there no more, or was made anew.
+        # Deletes the agents and collections that were copied before and have since been deleted or replaced.
         known = catalog.rows()
         for tenant, name in known.agents.keys() - rows.agents.keys():
             await catalog.adelete_agent(tenant, name)

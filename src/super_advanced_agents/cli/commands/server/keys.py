@@ -141,7 +141,7 @@ def generate() -> None:
 
 @contextmanager
 def _open_keys(data_dir: Path, *, create: bool = True) -> Iterator[Keys | None]:
-    # None where there are no keys and none are to be made.
+    # Yields None if there are no keys and `create` is false.
     from super_advanced_agents.server.auth.key_source import are_stored, open_keys
     from super_advanced_agents.tenancy.settings import Settings
 

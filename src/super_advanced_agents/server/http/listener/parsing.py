@@ -357,7 +357,7 @@ class _HeldFlow(FlowControl):
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    # A trailer is not authenticated by what checked the head, such as a proxy; nothing here reads any.
+    # Drops all trailers: a proxy that checks the headers does not check them, and nothing here needs them.
 
     def append(self, trailer: tuple[bytes, bytes], /) -> None:
         del trailer

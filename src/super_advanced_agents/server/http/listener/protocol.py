@@ -206,7 +206,7 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
         return operation
 
     def _known_tenant(self) -> str | None:
-        # Of a credential that was found valid before; others are checked as always. It only ever refuses.
+        # The tenant of a credential that was valid before, used only to refuse a request early, never to admit one.
         credential = next((value for name, value in self.headers if name in _CREDENTIAL_FIELDS), b"")
         return self.limits.admission.remembered_tenant(credential.decode("latin-1"))
 

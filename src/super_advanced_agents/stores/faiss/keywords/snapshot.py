@@ -145,7 +145,7 @@ class KeywordSnapshot:
         self._verified = self._files()
 
     def _files(self) -> frozenset[tuple[str, int, int, int]]:
-        # What tells that a file was replaced or written to. The time of the last change is no part: links change it.
+        # The identity of a file, which changes when it is replaced or written. It has no `ctime`, which links change.
         states = [(entry.name, entry.stat()) for entry in os.scandir(self._folder)]
         return frozenset((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)
 

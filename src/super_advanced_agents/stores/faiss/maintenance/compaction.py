@@ -91,8 +91,8 @@ def compact_database(file: Path) -> None:
 
 
 def _delete_expired(file: Path) -> tuple[int, int]:
-    # By the rule of `expiry`: what had expired at a reading of the clock at least `GRACE_S` ago. A first reading is
-    # stored for the next time.
+    # As in `expiry`, a record is deleted if it had expired at a reading of the clock at least `GRACE_S` ago. The first
+    # reading is stored for the next compaction.
     now = time.time()
     with closing(sqlite.open_database(file, SCHEMA, create=False)) as connection:  # of a newer version it is refused
         try:
@@ -141,7 +141,7 @@ def _row_numbers(path: Path, *, first_line: bool = False) -> np.ndarray[tuple[in
 def _knows_only(
     rows: np.ndarray[tuple[int], np.dtype[np.uint32]] | None, live: np.ndarray[tuple[int], np.dtype[np.uint32]]
 ) -> bool:
-    # An index whose rows cannot be read may know anything.
+    # An index whose rows cannot be read may hold deleted texts, so it counts as one that does.
     return rows is not None and bool(np.isin(rows, live).all())
 
 

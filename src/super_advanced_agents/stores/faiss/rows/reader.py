@@ -246,7 +246,7 @@ class RowReader:
             yield from cursor.execute(query, parameters)
 
     def _all(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
-        # For few rows it is twice as fast as `_read`.
+        # Twice as fast as `_read` for few rows.
         with self._connection() as connection:
             return connection.execute(query, parameters).fetchall()
 

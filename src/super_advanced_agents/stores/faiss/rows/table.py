@@ -300,8 +300,8 @@ class RecordTable(RowReader):
         replaced: Sequence[_Replaced | None],
         explicit: Sequence[int | None] | None,
     ) -> list[int] | None:
-        # A place is the explicit one, or that of the replaced turn, or the end of the session. None: each equals the
-        # row number.
+        # A turn's place is the given one, else that of the replaced turn, else the end of the session. None: all places
+        # equal the row numbers.
         if explicit is not None:
             self._raise_place_offset(max((place for place in explicit if place is not None), default=-1), seqs.start)
         elif not self._place_offset and not any(replaced):

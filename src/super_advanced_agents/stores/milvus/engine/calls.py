@@ -211,7 +211,7 @@ class Calls:
     def _call(self, method: Any, request: Any) -> Any:
         check_budget()
         left = seconds_left()
-        # A moment longer than the caller has, whose own error it is then.
+        # A moment longer than the caller waits, so that the caller's own timeout comes first.
         timeout_s = self._timeout_s if left is None else min(self._timeout_s, left + _GRACE_S)
         try:
             return method(request, timeout=timeout_s, metadata=self._metadata)

@@ -71,7 +71,7 @@ class Transaction:
         since = self._recent.since(self.tenant, [(namespace, name) for name in names])
         places: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in names}
         for row in self._table.rows(self.tenant, members, ["pk", "place", "seq", "session"], since=since):
-            # Those that this transaction changed before the session was needed are not in the table as they will be.
+            # The table still has the old state of turns that this transaction changed before it read the session.
             if row["pk"] not in self._deleted:
                 places[row["session"]][row["pk"]] = (row["place"], row["seq"])
         self._sessions.update(((namespace, name), _Session(places[name])) for name in names)

@@ -245,7 +245,7 @@ class Searcher:
         return rankings if all(len(ranking) == nearest.k for ranking in rankings) else None
 
     async def _is_broad(self, connection: Connection, scope: Scope, targets: Targets) -> bool:
-        # Whether a graph serves the search: it needs rows enough, also among those that the filter selects.
+        # True if a graph serves the search: there must be enough rows, also among those that the filter selects.
         if scope.graph != "ready":
             return False
         if targets.tree is None:

@@ -269,7 +269,7 @@ class Writer:
     async def _places(
         self, connection: Connection, scope: Scope, batch: Batch, seqs: Sequence[int], old: dict[str, Removed]
     ) -> list[int]:
-        # A place is the given one, or that of the replaced turn, or the end of the session.
+        # A turn's place is the given one, else that of the replaced turn, else the end of the session.
         given = batch.places or [None] * len(seqs)
         sessions = sorted({session for session in batch.sessions if session is not None})
         tails: dict[str, int] = {}
