@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.orchestration.outcome import Step
-from super_advanced_agents.stores.records.answers import ITEM_BYTES, answer_too_large, text_bytes
+from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, answer_too_large, text_bytes
 
 
 class AnswerBudget:

@@ -25,11 +25,11 @@ from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
 from super_advanced_agents.server.forwarded import FORWARDED_FIELD, TrustedProxies
-from super_advanced_agents.server.grpc.answers import GrpcAnswers
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.messages import CallMessages, Context
 from super_advanced_agents.server.grpc.peers import Peers, calling_peer
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
+from super_advanced_agents.server.grpc.unread_answers import UnreadAnswers
 from super_advanced_agents.server.handlers.registry import note_work
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.cost import answer_units
@@ -83,7 +83,7 @@ class MethodHandler:
         self._pipeline = pipeline
         self._peers = peers
         timeout_s = services.runtime.settings.write_timeout_s
-        self._answers = GrpcAnswers(services.sending, peers, timeout_s=timeout_s)
+        self._answers = UnreadAnswers(services.sending, peers, timeout_s=timeout_s)
         self._rpc = rpc
         self._proxies = TrustedProxies(services.runtime.settings.trusted_proxies)
 

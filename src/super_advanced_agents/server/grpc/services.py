@@ -29,7 +29,7 @@ from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError
+from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.tenancy.context import SupportsReservation, active_context, current_context
 from super_advanced_agents.tenancy.workspace import Workspace

@@ -12,7 +12,7 @@ from super_advanced_agents.protocol.operations import Cost, Operation, PermitKin
 from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
-from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError
+from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 

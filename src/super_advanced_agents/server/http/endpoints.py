@@ -30,10 +30,10 @@ from super_advanced_agents.server.http.dependencies import context_of, services_
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
-from super_advanced_agents.server.http.streaming.answers import Items, PiecewiseResponse, json_answer
 from super_advanced_agents.server.http.streaming.disconnect import while_connected
+from super_advanced_agents.server.http.streaming.json_answers import Items, PiecewiseResponse, json_answer
 from super_advanced_agents.server.limits.cost import answer_units
-from super_advanced_agents.stores.records.answers import NUMBER_BYTES, Page
+from super_advanced_agents.stores.records.answer_sizes import NUMBER_BYTES, Page
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
 

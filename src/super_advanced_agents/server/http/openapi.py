@@ -18,7 +18,7 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
 from super_advanced_agents.server.http.route_options import EXTENSION
 from super_advanced_agents.server.http.schemas.examples import ANSWERS, EXAMPLES
-from super_advanced_agents.server.http.streaming.answers import encoded_answer
+from super_advanced_agents.server.http.streaming.json_answers import encoded_answer
 from super_advanced_agents.tenancy.context import Access
 
 _METHODS = ("get", "put", "post", "patch", "delete")

@@ -24,7 +24,7 @@ from super_advanced_agents.stores.faiss.state import State, stale_index_error
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
-from super_advanced_agents.stores.records.answers import (
+from super_advanced_agents.stores.records.answer_sizes import (
     EXPLANATION_BYTES,
     AnswerNeedsReservationError,
     largest_match_bytes,

@@ -10,7 +10,7 @@ from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.milvus.expressions import among, every
 from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, Scope, primary_key, record_of, size_of
 from super_advanced_agents.stores.milvus.table import Table
-from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page, answer_too_large
+from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError, Page, answer_too_large
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record

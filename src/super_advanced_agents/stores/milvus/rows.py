@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from super_advanced_agents.stores.milvus.facts import MAX_FACTS, fact_hashes, term_hash
-from super_advanced_agents.stores.records.answers import record_metadata_bytes, text_bytes
+from super_advanced_agents.stores.records.answer_sizes import record_metadata_bytes, text_bytes
 from super_advanced_agents.stores.records.documents import Document, with_text
 from super_advanced_agents.stores.text.analyzer import NO_TEXT, Analysis, analyze, term_counts, window_terms
 from super_advanced_agents.types import Metadata, Record, Vector, parsed_metadata

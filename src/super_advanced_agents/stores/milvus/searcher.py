@@ -34,7 +34,7 @@ from super_advanced_agents.stores.milvus.rows import (
 )
 from super_advanced_agents.stores.milvus.table import Table, verifier
 from super_advanced_agents.stores.options import IndexKind, Metric
-from super_advanced_agents.stores.records.answers import (
+from super_advanced_agents.stores.records.answer_sizes import (
     EXPLANATION_BYTES,
     ITEM_BYTES,
     AnswerNeedsReservationError,

@@ -13,7 +13,7 @@ from super_advanced_agents.stores.postgres.codecs import VectorCodec
 from super_advanced_agents.stores.postgres.filters import condition
 from super_advanced_agents.stores.postgres.rows import RECORD_BYTES, RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Scopes
-from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page, answer_too_large
+from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError, Page, answer_too_large
 from super_advanced_agents.stores.requests import CountRequest, GetRequest, ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 

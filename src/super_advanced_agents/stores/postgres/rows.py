@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from super_advanced_agents.stores.postgres.codecs import VectorCodec, of_raw_bytes
-from super_advanced_agents.stores.records.answers import ITEM_BYTES, NESTED_BYTES
+from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, NESTED_BYTES
 from super_advanced_agents.stores.records.documents import with_text
 from super_advanced_agents.types import Match, Record
 

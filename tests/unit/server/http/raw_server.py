@@ -10,7 +10,7 @@ from functools import partial
 from tests.unit.server.piped import operation
 
 from super_advanced_agents.errors import AuthenticationError
-from super_advanced_agents.server.http.streaming.answers import PIECE_BYTES, PiecewiseResponse
+from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES, PiecewiseResponse
 from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.tenancy.context import ANYBODY
 

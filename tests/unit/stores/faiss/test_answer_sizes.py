@@ -13,7 +13,7 @@ from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
-from super_advanced_agents.stores.records.answers import AnswerNeedsReservationError, Page
+from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError, Page
 from super_advanced_agents.types import Metadata
 
 DIM = 8

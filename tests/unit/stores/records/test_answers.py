@@ -6,7 +6,7 @@ import pytest
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.records.answers import embeddings_bytes
+from super_advanced_agents.stores.records.answer_sizes import embeddings_bytes
 
 
 def test_embeddings_that_fit_into_an_answer_are_not_refused() -> None:

@@ -22,7 +22,7 @@ from super_advanced_agents.server.http.endpoints import (
 from super_advanced_agents.server.http.packed_vectors import unpack_vector
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, Vector, body_of
-from super_advanced_agents.server.http.streaming.answers import Items
+from super_advanced_agents.server.http.streaming.json_answers import Items
 from super_advanced_agents.stores import requests as store
 
 router = APIRouter(tags=["collections"], route_class=JSONRoute)

@@ -20,7 +20,7 @@ from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest,
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
 from super_advanced_agents.server.http.schemas.streams import JOB_STREAM
-from super_advanced_agents.server.http.streaming.answers import Items
+from super_advanced_agents.server.http.streaming.json_answers import Items
 from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream, event
 
 router = APIRouter(tags=["jobs"], route_class=JSONRoute)

@@ -26,7 +26,7 @@ from super_advanced_agents.server.http.endpoints import (
 )
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
-from super_advanced_agents.server.http.streaming.answers import Items
+from super_advanced_agents.server.http.streaming.json_answers import Items
 from super_advanced_agents.types import Dedupe, Memory, Record
 
 router = APIRouter(tags=["memories"], route_class=JSONRoute)

@@ -51,11 +51,11 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.http.schemas.streams import CHAT_STREAM
-from super_advanced_agents.server.http.streaming.answers import encoded_answer
 from super_advanced_agents.server.http.streaming.disconnect import while_connected
+from super_advanced_agents.server.http.streaming.json_answers import encoded_answer
 from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream
 from super_advanced_agents.server.limits.cost import answer_units, request_units
-from super_advanced_agents.stores.records.answers import embeddings_bytes
+from super_advanced_agents.stores.records.answer_sizes import embeddings_bytes
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace

@@ -21,7 +21,7 @@ import orjson
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row, damaged_row
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
-from super_advanced_agents.stores.records.answers import ITEM_BYTES, record_metadata_bytes, text_bytes
+from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, record_metadata_bytes, text_bytes
 from super_advanced_agents.stores.records.documents import with_text
 from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS, comparable, record_fields
 from super_advanced_agents.types import JSONValue, Metadata, Record

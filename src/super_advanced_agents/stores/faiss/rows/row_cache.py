@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores.records.answers import ITEM_BYTES, text_bytes
+from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, text_bytes
 from super_advanced_agents.types import Match
 
 _MAX_BYTES = 16 * 1024 * 1024

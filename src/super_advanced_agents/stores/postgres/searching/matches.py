@@ -9,7 +9,7 @@ from super_advanced_agents._runtime.postgres import Connection, Database
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.postgres.codecs import packed_integers
 from super_advanced_agents.stores.postgres.rows import MATCH_BYTES, MATCH_COLUMNS, as_match
-from super_advanced_agents.stores.records.answers import (
+from super_advanced_agents.stores.records.answer_sizes import (
     EXPLANATION_BYTES,
     AnswerNeedsReservationError,
     largest_match_bytes,

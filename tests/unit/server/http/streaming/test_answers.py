@@ -12,7 +12,7 @@ import pytest
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.json_codec import json_of_result
-from super_advanced_agents.server.http.streaming.answers import PIECE_BYTES, Items, PiecewiseResponse, json_answer
+from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES, Items, PiecewiseResponse, json_answer
 from super_advanced_agents.types import Match, Record
 
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 from tests.unit.server.http.raw_server import request
 
-from super_advanced_agents.server.http.streaming.answers import PIECE_BYTES
+from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES
 
 TIMEOUT_S = 0.2
 LONG_ENOUGH_S = 20.0

@@ -22,7 +22,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _log = get_logger("server")
 
 
-class GrpcAnswers:
+class UnreadAnswers:
     """Count the answers that gRPC clients have not read yet.
 
     It ends the connections of clients that never read them.

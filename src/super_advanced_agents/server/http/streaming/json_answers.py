@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from super_advanced_agents.server.http.streaming.disconnect import while_connected
-from super_advanced_agents.stores.records.answers import ITEM_BYTES, text_bytes
+from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, text_bytes
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Match, Record
 
