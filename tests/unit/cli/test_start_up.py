@@ -22,7 +22,17 @@ HEAVY = {
     "grpc",
     "onnx",
 }
-NOT_FOR_SEARCHES = {"fastapi", "grpc", "httpx2", "huggingface_hub", "mcp", "onnx", "openai", "starlette", "xllamacpp"}
+OTHER_ENGINES = {
+    "pymilvus",
+    "psycopg",
+    "super_advanced_agents.stores.milvus.rows",
+    "super_advanced_agents.stores.milvus.searcher",
+    "super_advanced_agents.stores.milvus.writing.writer",
+    "super_advanced_agents.stores.postgres.engine",
+}
+NOT_FOR_SEARCHES = OTHER_ENGINES | {
+    *("fastapi", "grpc", "httpx2", "huggingface_hub", "mcp", "onnx", "openai", "starlette", "xllamacpp")
+}
 NOT_FOR_ROWS = NOT_FOR_SEARCHES | {"faiss", "onnxruntime", "tokenizers", "super_advanced_agents.embeddings"}
 
 
@@ -30,8 +40,8 @@ NOT_FOR_ROWS = NOT_FOR_SEARCHES | {"faiss", "onnxruntime", "tokenizers", "super_
 def test_help_imports_no_engine_and_no_other_slow_package(arguments):
     """`saa --help` must print at once."""
     heavy = HEAVY | (
-        {"pydantic"} if arguments == ["--help"] else set()
-    )  # typer reads the arguments of commands with it
+        {"pydantic", "asyncio"} if arguments == ["--help"] else set()
+    )  # typer reads the arguments of commands with pydantic
     program = f"""
 import sys
 sys.argv = ["saa", *{arguments!r}]

@@ -11,7 +11,6 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus import MilvusVectorStore
 from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
 from super_advanced_agents.stores.milvus.engine.opening import connect
-from super_advanced_agents.stores.milvus.schema import settings_in
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.postgres import PgVectorStore
 
@@ -60,6 +59,8 @@ def _open_postgres(url: str) -> ExistingStore:
 
 
 def _open_milvus(url: str) -> ExistingStore:
+    from super_advanced_agents.stores.milvus.schema import settings_in
+
     connection = connect(MilvusAddress.of(url))
     try:
         settings = settings_in(connection)

@@ -1,11 +1,14 @@
-"""`MilvusVectorStore`, a store over a Milvus server."""
+"""`MilvusVectorStore`, a store over a Milvus server.
+
+Its parts are imported when a store is opened, so that a program that opens none starts without them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents._runtime.concurrency.budget import Budget, spend
@@ -16,13 +19,6 @@ from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
 from super_advanced_agents.stores.milvus.engine.opening import connect
-from super_advanced_agents.stores.milvus.reader import Reader
-from super_advanced_agents.stores.milvus.schema import drop_collection, open_collection
-from super_advanced_agents.stores.milvus.searcher import Searcher
-from super_advanced_agents.stores.milvus.table import Table
-from super_advanced_agents.stores.milvus.writing.expiry import ExpirySweep, ExpirySweeper
-from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
-from super_advanced_agents.stores.milvus.writing.writer import PreparedWrite, Writer, cost_of
 from super_advanced_agents.stores.options import IndexKind, Metric
 from super_advanced_agents.stores.requests import (
     AddRequest,
@@ -42,6 +38,10 @@ from super_advanced_agents.stores.requests import (
     WriteRequest,
 )
 from super_advanced_agents.types import JSONValue, Match, Record
+
+if TYPE_CHECKING:
+    from super_advanced_agents.stores.milvus.writing.expiry import ExpirySweep
+    from super_advanced_agents.stores.milvus.writing.writer import PreparedWrite
 
 R = TypeVar("R")
 Value = TypeVar("Value")
@@ -96,6 +96,14 @@ class MilvusVectorStore(VectorStore):
         limits: Limits | None = None,
         max_queued_records: int = 20_000,
     ) -> None:
+        from super_advanced_agents.stores.milvus.reader import Reader
+        from super_advanced_agents.stores.milvus.schema import open_collection
+        from super_advanced_agents.stores.milvus.searcher import Searcher
+        from super_advanced_agents.stores.milvus.table import Table
+        from super_advanced_agents.stores.milvus.writing.expiry import ExpirySweeper
+        from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
+        from super_advanced_agents.stores.milvus.writing.writer import Writer, cost_of
+
         self._limits = limits or LIMITS
         if type(dim) is not int or not MIN_DIM <= dim <= MAX_DIM:
             raise ConfigurationError(f"dim must be an integer from {MIN_DIM} to {MAX_DIM} over Milvus, not {dim!r}")
@@ -148,6 +156,8 @@ class MilvusVectorStore(VectorStore):
             ConfigurationError: the URL is wrong, or the server refuses the credential.
             EngineUnavailableError: the server does not answer.
         """
+        from super_advanced_agents.stores.milvus.schema import drop_collection
+
         connection = connect(MilvusAddress.of(url, api_key=api_key))
         try:
             drop_collection(connection)
@@ -185,7 +195,7 @@ class MilvusVectorStore(VectorStore):
         return cast("int", await self._write(request, len(request.records))) if request.records else 0
 
     async def _delete(self, request: DeleteRequest) -> int:
-        return cast("int", await self._writer.submit(PreparedWrite(request)))
+        return cast("int", await self._write(request))
 
     # -- reading --------------------------------------------------------------------------------------------------
 

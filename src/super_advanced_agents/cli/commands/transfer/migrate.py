@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +65,8 @@ def migrate(
 
     A folder is a data folder, or that of a store alone. Passwords: in SAA_MIGRATE_FROM and SAA_MIGRATE_TO, ~/.pgpass.
     """
+    import asyncio
+
     from super_advanced_agents.server.auth.key_migration import KeyMigration
     from super_advanced_agents.tenancy.migration import Migration
 
@@ -91,6 +92,8 @@ def migrate(
 
 
 async def _run(migration: Migration, *, follow: bool) -> Migrated:
+    import asyncio
+
     stop = asyncio.Event() if follow else None
     loop = asyncio.get_running_loop()
     if stop is not None:
