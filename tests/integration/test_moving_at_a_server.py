@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import httpx2
 import pytest
 
+from super_advanced_agents import DistributedVectorStore, RemoteAgent
+from super_advanced_agents.cli.at_server.restoring import ServerImporter
 from super_advanced_agents.stores.transfer import open_export
+from super_advanced_agents.tenancy.importing.files import Inputs
+from super_advanced_agents.tenancy.importing.summary import Summary
 
 CHAT = [
     {"role": "user", "content": f"question {n}", "conversation": "plans"} if n % 2 == 0 else
@@ -196,3 +201,50 @@ def test_ordinary_key_restores_everything_but_the_settings_of_agents(served_mach
     assert again["exported"] == report["stored"]
     report = admin.json("import", tmp_path / "all.jsonl")
     assert (report["agents"], report["failed"]) == (1, 0)
+
+
+class _InterruptedAgent(RemoteAgent):
+    def add_text_memories(self, items, **options):
+        super().add_text_memories(items, **options)
+        raise KeyboardInterrupt
+
+
+class _InterruptedStore(DistributedVectorStore):
+    def put(self, records):
+        super().put(records)
+        raise KeyboardInterrupt
+
+
+class _InterruptedImporter(ServerImporter):
+    """Is interrupted after its first write, before the answer is counted."""
+
+    def open_agent(self, namespace):
+        return _InterruptedAgent(self._url, namespace, api_key=self._key)
+
+    def open_collection(self, name):
+        return _InterruptedStore(self._url, name, api_key=self._key)
+
+
+@pytest.mark.parametrize("kind", ["memories", "records"])
+def test_interrupted_restoration_at_a_server_counts_what_is_there(served_machine, tmp_path, kind):
+    """The answer of the last write was lost, and its records are asked for."""
+    info, machine = served_machine
+    key = machine.json("keys", "create", "--tenant", f"interrupted-{kind}", "--scope", "admin")["key"]
+    header = {"format": "super-advanced-agents/export", "dim": 4, "vectors": True, "tenant": "default", "version": 2}
+    header |= {"created_at": 1.0, "metric": "cosine", "namespace": None}
+    row = {"namespace": "default", "created_at": 1.0, "updated_at": 2.0, "vector": [1, 2, 3, 4]}
+    lines = [{**row, "uid": f"u{n}", "text": f"text {n}", "metadata": {"n": n}} for n in range(3)]
+    if kind == "records":
+        settings = {"dim": 4, "metric": "dot", "index": "auto", "storage": "fp32", "created_at": 1.0}
+        lines = [{"kind": "collection", "name": "numbers", **settings}] + [
+            {**line, "collection": "numbers"} for line in lines
+        ]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [header, *lines]))
+    summary = Summary()
+    importer = _InterruptedImporter(
+        info["url"], key, namespace=None, from_tenant=None, summary=summary,
+        on_bytes=lambda _: None, on_rejected=lambda _: None,
+    )  # fmt: skip
+    with ExitStack() as stack, pytest.raises(KeyboardInterrupt):
+        importer.run(list(Inputs([tmp_path / "all.jsonl"], stack).find()))
+    assert summary.stored == 3

@@ -17,6 +17,8 @@ from super_advanced_agents.client.remote_tenant import RemoteTenant
 from super_advanced_agents.errors import InvalidInputError, PermissionDeniedError
 from super_advanced_agents.stores.transfer import Header, open_export
 from super_advanced_agents.stores.transfer.layout import Entry, Item, Part
+from super_advanced_agents.stores.transfer.storing import acount_stored
+from super_advanced_agents.tenancy.importing.broken_off import stored_uids
 from super_advanced_agents.tenancy.importing.files import Input
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.types import Memory, Record, Relocation
@@ -177,16 +179,21 @@ class _Restoring:
 
     def _store_batch(self, namespace: str, batch: Sequence[tuple[int, Record]], now: float) -> list[tuple[int, Record]]:
         # Returns the records to try again: those without an invalid one.
-        agent = self._agent(namespace)
+        agent, summary = self._agent(namespace), self._importer.summary
+        memories = [_memory(record, now) for _, record in batch]
+        before = summary.stored
         try:
-            agent.add_text_memories([_memory(record, now) for _, record in batch])
+            agent.add_text_memories(memories)
+            agent.relocate_memories([_origin(record) for _, record in batch])
+            summary.stored = before + len(batch)
         except InvalidInputError as exc:
             return self._without_invalid(batch, exc)
-        agent.relocate_memories([_origin(record) for _, record in batch])
+        except BaseException:  # Ctrl-C may come after the batch has become durable
+            summary.stored = before + len(stored_uids(agent, memories))
+            raise
         for _, record in batch:
             if record.session is not None and record.place is not None:
                 self._turns[namespace, record.session].append((record.place, record.uid))
-        self._importer.summary.stored += len(batch)
         return []
 
     def _store_records(self, collection: str, records: list[tuple[int, Record]]) -> None:
@@ -198,15 +205,24 @@ class _Restoring:
         for of_request in _requests(records):
             batch = list(of_request)
             while batch:
-                try:
-                    stored = store.put([record for _, record in batch])
-                except InvalidInputError as exc:
-                    batch = self._without_invalid(batch, exc)
-                    continue
-                self._importer.summary.stored += stored
-                if stored < len(batch):
-                    self._importer.summary.left_out["expired"] += len(batch) - stored
-                break
+                batch = self._put(store, batch)
+
+    def _put(self, store: DistributedVectorStore, batch: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
+        # Returns the records to try again: those without an invalid one.
+        summary = self._importer.summary
+        records = [record for _, record in batch]
+        before = summary.stored
+        try:
+            stored = store.put(records)
+            summary.stored = before + stored
+        except InvalidInputError as exc:
+            return self._without_invalid(batch, exc)
+        except BaseException:
+            summary.stored = before + run_sync(acount_stored(store, records))
+            raise
+        if stored < len(batch):
+            summary.left_out["expired"] += len(batch) - stored
+        return []
 
     def _without_invalid(self, batch: Sequence[tuple[int, Record]], exc: InvalidInputError) -> list[tuple[int, Record]]:
         name, _, rest = exc.field.partition("[")

@@ -132,10 +132,11 @@ class ExportImporter:
         source: str,
         pipeline: EmbeddingPipeline | None,
     ) -> None:
-        done, seen = Imported(), Imported()
+        done = Imported()
+        reporter = _Reporter(self._summary, source, self._on_bytes, self._on_rejected)
 
         def on_page(_: Imported) -> None:
-            self._add_progress(done, seen, source)
+            reporter.report(done)
 
         try:
             run_sync(
@@ -161,18 +162,39 @@ class ExportImporter:
             on_page(done)
             self._summary.left_out.update(done.left_out)
 
-    def _add_progress(self, done: Imported, seen: Imported, source: str) -> None:
-        # `done` holds totals, and `seen` is a copy of it from the last call: the summary gets the difference.
-        self._summary.stored += done.stored - seen.stored
-        self._summary.failed += done.failed - seen.failed
-        self._on_bytes(done.read_bytes - seen.read_bytes)
-        self._summary.failed -= len(done.troubles) - len(seen.troubles)  # `reject` counts them
-        for invalid in done.troubles[len(seen.troubles) :]:
-            rejected = RejectedLine(SourceLocation(source, invalid.line), invalid.why)
+
+class _Reporter:
+    # Brings the totals of one export into the summary of all. Ctrl-C may come between any two lines: reporting the same
+    # totals again then counts nothing twice.
+
+    def __init__(
+        self,
+        summary: Summary,
+        source: str,
+        on_bytes: Callable[[int], None],
+        on_rejected: Callable[[RejectedLine], None],
+    ) -> None:
+        self._summary = summary
+        self._source = source
+        self._on_bytes = on_bytes
+        self._on_rejected = on_rejected
+        self._stored_before, self._failed_before = summary.stored, summary.failed
+        self._read_bytes = 0
+        self._rejected = 0
+
+    def report(self, done: Imported) -> None:
+        """Count what was done until now, and report the lines that failed since the last call."""
+        summary = self._summary
+        while self._rejected < len(done.troubles):
+            invalid = done.troubles[self._rejected]
+            self._rejected += 1
+            rejected = RejectedLine(SourceLocation(self._source, invalid.line), invalid.why)
+            summary.reject(rejected)
             self._on_rejected(rejected)
-            self._summary.reject(rejected)
-        seen.stored, seen.failed, seen.read_bytes = done.stored, done.failed, done.read_bytes
-        seen.troubles = list(done.troubles)
+        summary.stored = self._stored_before + done.stored
+        summary.failed = self._failed_before + done.failed
+        before, self._read_bytes = self._read_bytes, done.read_bytes
+        self._on_bytes(done.read_bytes - before)
 
 
 def _read_start(file_input: Input) -> bytes:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Protocol
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
+from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, SuperAdvancedAgentsError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.transfer.layout import Entry, Header, Item, Part, Reader
 from super_advanced_agents.types import Record
 
 _MAX_TROUBLES = 1_000
+_NO_UID = "no record has this uid"
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 REEMBED_HINT = "embed the texts again with the current model: saa import --reembed, or embedder="
 
@@ -111,6 +112,24 @@ async def aimport_parts(
     finally:
         await in_thread(close, name="import")
     return done
+
+
+async def acount_stored(store: VectorStore, records: Sequence[Record]) -> int:
+    """Return how many records of a broken off `aput` the store holds as they were given.
+
+    The number is 0 where the store does not answer any more.
+    """
+    try:
+        await store.adelete([_NO_UID])  # waits for the write in flight
+        count = 0
+        for namespace, of_namespace in groupby(records, key=lambda record: record.namespace):
+            given = list(of_namespace)
+            found = await store.aget([record.uid for record in given], namespace=namespace)
+            times = {record.uid: record.updated_at for record in found}
+            count += sum(times.get(record.uid) == record.updated_at for record in given)
+    except SuperAdvancedAgentsError:
+        return 0
+    return count
 
 
 class _Twins:
@@ -216,10 +235,7 @@ class _PageWriter:
         try:
             records = await self._embed([record for _, record in numbered])
             await self._check_models(records)
-            stored = await self._store.aput(records)
-            done.stored += stored
-            if stored < len(records):
-                done.left_out["expired"] += len(records) - stored
+            await self._put(records, done)
         except InvalidInputError as exc:
             index = _INDEX.match(exc.field)
             invalid = int(index[1]) if index else len(numbered)
@@ -228,6 +244,19 @@ class _PageWriter:
             why = exc.message[index.end() :].lstrip(" .") if index and exc.message.startswith(index[0]) else exc.message
             return [*numbered[:invalid], *numbered[invalid + 1 :]], [Trouble(numbered[invalid][0], why)]
         return [], []
+
+    async def _put(self, records: list[Record], done: Imported) -> None:
+        before = done.stored
+        try:
+            stored = await self._store.aput(records)
+            done.stored = before + stored
+            if stored < len(records):
+                done.left_out["expired"] += len(records) - stored
+        except (InvalidInputError, GeneratorExit):
+            raise
+        except BaseException:  # Ctrl-C may come after the page has become durable
+            done.stored = before + await acount_stored(self._store, records)
+            raise
 
     async def _embed(self, records: list[Record]) -> list[Record]:
         if self._embedder is None:

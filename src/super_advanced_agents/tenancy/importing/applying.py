@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 from super_advanced_agents.config import LIMITS
-from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.tenancy.importing.memories import digest_of
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.tenancy.importing.broken_off import remaining_uids, stored_uids
 from super_advanced_agents.tenancy.importing.plan import Delete, Order, Plan, Relocate, Reorder, Step, Store
-from super_advanced_agents.tenancy.importing.stored import StoredFiles
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.tenancy.importing.target import Target, scan_all
 from super_advanced_agents.types import Relocation
@@ -19,7 +18,6 @@ _STORE_BATCH = LIMITS.batch_records  # an embedding engine idles at the end of e
 _LEAST_STORE_BATCH = 64
 _BAR_STEPS = 10  # a bar moves when a batch is durable
 _BATCH = 256  # a local agent reads them with vectors and texts of 64 KiB at most
-_NO_UID = "no memory has this uid"
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 
@@ -71,25 +69,20 @@ class Applier:
         try:
             self._store_valid(steps)
         except BaseException:  # Ctrl-C may come after the batch has become durable
-            stored = self._durable(steps)
-            if stored is not None:
-                summary.stored = before[0] + len(stored)
-                summary.replaced = before[1] + sum(step.replaces for step in stored)
+            uids = stored_uids(self._target, [step.memory for step in steps])
+            stored = [step for step in steps if step.memory.uid in uids]
+            summary.stored = before[0] + len(stored)
+            summary.replaced = before[1] + sum(step.replaces for step in stored)
             raise
 
-    def _durable(self, steps: list[Store]) -> list[Store] | None:
-        # Those of a batch that was broken off which are stored; None where that cannot be found out.
-        try:
-            self._target.forget([_NO_UID])  # waits for the write in flight
-            found = StoredFiles(self._target).with_uids([step.memory.uid for step in steps if step.memory.uid])
-            digests = {part.uid: part.digest for part in found}
-        except SuperAdvancedAgentsError:
-            return None
-        return [step for step in steps if digests.get(step.memory.uid or "") == digest_of(step.memory)]
-
     def _delete(self, uids: list[str]) -> None:
-        self._target.forget(uids)
-        self._summary.deleted += len(uids)
+        before = self._summary.deleted
+        try:
+            self._target.forget(uids)
+            self._summary.deleted = before + len(uids)
+        except BaseException:
+            self._summary.deleted = before + len(uids) - len(remaining_uids(self._target, uids))
+            raise
 
     def _store_valid(self, steps: list[Store]) -> None:
         while steps:
