@@ -52,7 +52,7 @@ def jobs_of(settings: Settings, *, runtime: Runtime | None = None) -> Jobs:
     from super_advanced_agents.jobs.builtin import BUILTIN
 
     kinds = [*BUILTIN, *kinds_in(settings.job_modules)]
-    return Jobs(_place(settings), kinds, limits=job_limits(settings), runtime=runtime)
+    return Jobs(jobs_place(settings), kinds, limits=job_limits(settings), runtime=runtime)
 
 
 @asynccontextmanager
@@ -98,8 +98,11 @@ def job_limits(settings: Settings) -> JobLimits:
     )
 
 
-def _place(settings: Settings) -> Path | str:
-    # Servers that share their state share their jobs, unless these are elsewhere.
+def jobs_place(settings: Settings) -> Path | str:
+    """Return the folder of the jobs, or the URL of their database.
+
+    Servers that share their state share their jobs, unless the setting `jobs` names another database.
+    """
     if settings.jobs is not None:
         return settings.jobs.get_secret_value()
     return state_url(settings) or settings.data_dir / "jobs"

@@ -20,7 +20,7 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.tenancy.settings import Settings
 
 if TYPE_CHECKING:
-    from super_advanced_agents._runtime.postgres import Connection, Database
+    from super_advanced_agents._runtime.postgres import Connection, Database, MigrationSteps
 
 T = TypeVar("T")
 
@@ -60,8 +60,6 @@ _STATEMENTS = {
         "CREATE INDEX server_requests_of ON {schema}.server_requests (tenant, id)",
     )
 }
-NEWEST = max(_STATEMENTS)
-"""The version of the tables that this program knows."""
 _STATEMENT_S = 3.0
 """The most seconds of one read or transaction; they concern a few rows each."""
 
@@ -97,9 +95,9 @@ class SharedState(Resource):
             ConfigurationError: a newer version of this package made them, or the role may not create them.
             EngineUnavailableError: the database cannot be reached.
         """
-        from super_advanced_agents._runtime.postgres import Step, migrate
+        from super_advanced_agents._runtime.postgres import migrate
 
-        await migrate(self._database, COMPONENT, {number: Step(each) for number, each in _STATEMENTS.items()})
+        await migrate(self._database, COMPONENT, migration_steps())
 
     def open(self) -> None:
         """Create or upgrade the tables, as `aopen` does. Blocks."""
@@ -141,6 +139,13 @@ class SharedState(Resource):
 
     def _release(self) -> None:
         self._database.close()
+
+
+def migration_steps() -> MigrationSteps:
+    """Return the steps that make and upgrade the tables of the servers' state."""
+    from super_advanced_agents._runtime.postgres import Step
+
+    return {number: Step(each) for number, each in _STATEMENTS.items()}
 
 
 def state_url(settings: Settings) -> str | None:

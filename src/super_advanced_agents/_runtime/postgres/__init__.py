@@ -10,6 +10,7 @@ from super_advanced_agents._runtime.postgres.migrations import (
     Step,
     TablesVersion,
     migrate,
+    missing_relations,
     running_versions,
     tables_version,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Step",
     "TablesVersion",
     "migrate",
+    "missing_relations",
     "running_versions",
     "tables_version",
 ]

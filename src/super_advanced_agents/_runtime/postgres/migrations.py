@@ -7,7 +7,8 @@ none of them runs. So that this is known, each process that has the tables open 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -26,6 +27,9 @@ _LEAVE_S = 1.0
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _SHARED_LOCK = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+
+_MADE = re.compile(r"\bCREATE (?:TABLE|(?:UNIQUE )?INDEX) (?:\{schema\}\.)?(\w+)")
+"""The name of a table or an index in the statement that makes it."""
 
 _OWN_TABLES = (
     "CREATE TABLE IF NOT EXISTS {schema}.migrations (component text PRIMARY KEY, version integer NOT NULL)",
@@ -66,7 +70,9 @@ class TablesVersion(NamedTuple):
     oldest: int
 
 
-async def migrate(database: Database, component: str, steps: MigrationSteps) -> None:
+async def migrate(
+    database: Database, component: str, steps: MigrationSteps, *, former_table: str | None = None
+) -> None:
     """Create or upgrade the tables of a component in the database's schema, all or nothing.
 
     Several processes may do it at once. A database that is up to date is only read, so a standby will do. A step that
@@ -76,6 +82,7 @@ async def migrate(database: Database, component: str, steps: MigrationSteps) -> 
         database: the database; its schema is created if there is none.
         component: a name that is unique in the schema, such as `"store"`.
         steps: the steps by version. Released ones never change.
+        former_table: the table of one number in which earlier programs kept the version; None where none did.
 
     Raises:
         ConfigurationError: the tables can only be used by newer versions of this package; or programs of older versions
@@ -85,13 +92,15 @@ async def migrate(database: Database, component: str, steps: MigrationSteps) -> 
     newest = max(steps)
     found = await database.read(lambda connection: tables_version(connection, database, component))
     if found.version < newest:
-        await database.write(lambda connection: _upgrade(connection, database, component, steps))
+        await database.write(lambda connection: _upgrade(connection, database, component, steps, former_table))
     elif found.oldest > newest:
         raise _too_new(database, component, found, newest)
     await _register(database, component, newest)
 
 
-async def _upgrade(connection: Connection, database: Database, component: str, steps: MigrationSteps) -> None:
+async def _upgrade(
+    connection: Connection, database: Database, component: str, steps: MigrationSteps, former_table: str | None
+) -> None:
     # Inside the transaction, as behind pgbouncer the next one may have another connection.
     await connection.execute(_LOCK, (_lock_name(component),))
     found = await tables_version(connection, database, component)
@@ -99,6 +108,8 @@ async def _upgrade(connection: Connection, database: Database, component: str, s
     if found.oldest > newest:
         raise _too_new(database, component, found, newest)
     await _prepare(connection, database)
+    if found.version == 0 and former_table is not None:
+        found = await _adopt_version(connection, database, component, former_table)
     for number in range(found.version + 1, newest + 1):
         oldest = steps[number].oldest
         if oldest is not None and (running := await _running_before(connection, database, component, oldest)):
@@ -108,24 +119,35 @@ async def _upgrade(connection: Connection, database: Database, component: str, s
             return
         for statement in steps[number].statements:
             await connection.execute(database.sql(statement))
-        await connection.execute(
-            database.sql(
-                "INSERT INTO {schema}.migrations AS m (component, version, oldest) VALUES (%s, %s, %s) "
-                "ON CONFLICT (component) DO UPDATE SET version = excluded.version, "
-                "oldest = greatest(m.oldest, excluded.oldest)"
-            ),
-            (component, number, oldest or 1),
-        )
+        await _save_version(connection, database, component, TablesVersion(number, oldest or 1))
+
+
+async def _save_version(connection: Connection, database: Database, component: str, reached: TablesVersion) -> None:
+    await connection.execute(
+        database.sql(
+            "INSERT INTO {schema}.migrations AS m (component, version, oldest) VALUES (%s, %s, %s) "
+            "ON CONFLICT (component) DO UPDATE SET version = excluded.version, "
+            "oldest = greatest(m.oldest, excluded.oldest)"
+        ),
+        (component, *reached),
+    )
+
+
+async def _adopt_version(connection: Connection, database: Database, component: str, table: str) -> TablesVersion:
+    # The table stays, as programs that know only it may still run.
+    if not await _has_table(connection, database, table):
+        return TablesVersion(0, 1)
+    cursor = await connection.execute(database.sql(f"SELECT max(number) FROM {{schema}}.{table}"))  # noqa: S608
+    row = await cursor.fetchone()
+    adopted = TablesVersion(0 if row is None or row[0] is None else int(row[0]), 1)
+    if adopted.version:
+        await _save_version(connection, database, component, adopted)
+    return adopted
 
 
 async def tables_version(connection: Connection, database: Database, component: str) -> TablesVersion:
     """Return the version of a component's tables in the database's schema."""
-    # Not `to_regclass`: its cache may still say that there is none after another process made it.
-    cursor = await connection.execute(
-        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'migrations'",
-        (database.address.schema,),
-    )
-    if await cursor.fetchone() is None:
+    if not await _has_table(connection, database, "migrations"):
         return TablesVersion(0, 1)
     cursor = await connection.execute(
         # By way of JSON, as the column is missing where no step was taken since there is one.
@@ -137,6 +159,31 @@ async def tables_version(connection: Connection, database: Database, component: 
     )
     row = await cursor.fetchone()
     return TablesVersion(0, 1) if row is None else TablesVersion(*row)
+
+
+async def missing_relations(connection: Connection, database: Database, steps: MigrationSteps) -> list[str]:
+    """Return the tables and indexes that a component's steps make and the schema lacks."""
+    cursor = await connection.execute(
+        """SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s""",
+        (database.address.schema,),
+    )
+    there = {name for (name,) in await cursor.fetchall()}
+    return [name for name in _made_relations(steps) if name not in there]
+
+
+def _made_relations(steps: MigrationSteps) -> Iterator[str]:
+    for number in sorted(steps):
+        for statement in steps[number].statements:
+            yield from _MADE.findall(statement)
+
+
+async def _has_table(connection: Connection, database: Database, table: str) -> bool:
+    # Not `to_regclass`: its cache may still say that there is none after another process made it.
+    cursor = await connection.execute(
+        "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = %s", (database.address.schema, table)
+    )
+    return await cursor.fetchone() is not None
 
 
 async def running_versions(connection: Connection, database: Database, component: str) -> list[int]:

@@ -1,8 +1,9 @@
-"""Checks of `saa doctor` for PostgreSQL: the store and the state of servers."""
+"""Checks of `saa doctor` for PostgreSQL: the store, the state of servers and the jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,18 @@ from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.cli.doctor.machine import model_check
 from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.jobs.opening import jobs_place
+from super_advanced_agents.jobs.sql import postgres as jobs
 from super_advanced_agents.stores import PgVectorStore
+from super_advanced_agents.tenancy import shared_state
 from super_advanced_agents.tenancy.settings import Settings
-from super_advanced_agents.tenancy.shared_state import COMPONENT, NEWEST, is_shared, state_url
 
 if TYPE_CHECKING:
-    from super_advanced_agents._runtime.postgres import Database
+    from super_advanced_agents._runtime.postgres import Database, MigrationSteps
     from super_advanced_agents.stores.postgres.inspection import ServerState, StoreState
 
 _UPGRADE = "upgrade super-advanced-agents, or use another schema with ?schema=NAME"
+_RESTORE = "restore them from a backup of the database"
 _PRIMARY = "use the primary's URL, or several hosts with ?target_session_attrs=read-write"
 _DEAD_ROWS, _DEAD_SHARE = 10_000, 0.4
 _SWEPT_AFTER_S = 600.0
@@ -26,37 +30,60 @@ _SWEPT_AFTER_S = 600.0
 
 
 def check_databases(data_dir: Path) -> Iterator[Check]:
-    """Yield check results for the store and the state that the settings name.
+    """Yield check results for the store, the state and the jobs that the settings name.
 
-    There are none where neither is in PostgreSQL.
+    There are none of those that are not in PostgreSQL.
     """
     settings = Settings.load_for_folder(data_dir=data_dir)
-    state = state_url(settings)
-    if is_shared(settings.store_url):
-        yield from _checked("store", settings.store_url, settings)
+    if shared_state.is_shared(settings.store_url):
+        yield from _checked("store", settings.store_url, lambda database: _of_store(database, settings))
+    state, place = shared_state.state_url(settings), jobs_place(settings)
     if state is not None:
-        yield from _checked("state", state, settings)
+        yield from _checked("state", state, _of_state_and_jobs if place == state else _of_state)
+    if isinstance(place, str) and place != state:
+        yield from _checked("jobs", place, _of_jobs)
 
 
-def _checked(name: str, url: str, settings: Settings) -> Iterator[Check]:
+def _checked(name: str, url: str, checks_of: Callable[[Database], Iterator[Check]]) -> Iterator[Check]:
     try:
         PgVectorStore.load_driver()
         from super_advanced_agents._runtime.postgres import Database, PostgresAddress
 
         database = Database(PostgresAddress.parse(url), connections=1)
         try:
-            yield from _of_store(database, settings) if name == "store" else _of_state(database)
+            yield from checks_of(database)
         finally:
             database.close()
     except SuperAdvancedAgentsError as exc:
         yield Check(name=f"{name} database", ok=False, detail=exc.message, hint=exc.hint or "")
 
 
-def _of_state(database: Database) -> Iterator[Check]:
-    from super_advanced_agents._runtime.postgres import tables_version
+def _of_state_and_jobs(database: Database) -> Iterator[Check]:
+    yield from _of_state(database)
+    yield from _of_jobs(database)
 
-    found = run_sync(database.read(lambda connection: tables_version(connection, database, COMPONENT)))
-    yield _tables("state tables", found.version, found.oldest, NEWEST)
+
+def _of_state(database: Database) -> Iterator[Check]:
+    yield _of_tables(database, "state tables", shared_state.COMPONENT, shared_state.migration_steps())
+
+
+def _of_jobs(database: Database) -> Iterator[Check]:
+    yield _of_tables(database, "job tables", jobs.COMPONENT, jobs.migration_steps())
+
+
+def _of_tables(database: Database, name: str, component: str, steps: MigrationSteps) -> Check:
+    from super_advanced_agents._runtime.postgres import Connection, TablesVersion, missing_relations, tables_version
+
+    async def read(connection: Connection) -> tuple[TablesVersion, list[str]]:
+        found = await tables_version(connection, database, component)
+        taken = {number: step for number, step in steps.items() if number <= found.version}
+        return found, await missing_relations(connection, database, taken)
+
+    found, missing = run_sync(database.read(read))
+    check = _tables(name, found.version, found.oldest, max(steps))
+    if check.ok and missing:
+        return replace(check, ok=False, detail=f"missing: {', '.join(missing[:3])}", hint=_RESTORE)
+    return check
 
 
 def _of_store(database: Database, settings: Settings) -> Iterator[Check]:

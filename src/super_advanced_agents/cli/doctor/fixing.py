@@ -54,10 +54,17 @@ def _fix_modes(data_dir: Path) -> Iterator[Check]:
 
 
 async def _open_all(settings: Settings) -> None:
+    from super_advanced_agents.jobs import SQLJobBackend
+    from super_advanced_agents.jobs.opening import jobs_place
+    from super_advanced_agents.jobs.sql.sqlite import FILE
     from super_advanced_agents.tenancy.runtime import Runtime
 
     async with Runtime(settings) as runtime:
         await runtime.aopen()
+    place = jobs_place(settings)
+    if isinstance(place, str) or (place / FILE).exists():
+        async with SQLJobBackend(place) as jobs:
+            await jobs.aopen()
 
 
 def _migrate_collection(folder: Path) -> None:

@@ -38,8 +38,7 @@ CREATE TABLE jobs (
     note TEXT NOT NULL DEFAULT '',
     result {blob}, -- JSON
     error TEXT NOT NULL DEFAULT '',
-    schedule TEXT,
-    upload TEXT
+    schedule TEXT
 );
 CREATE INDEX jobs_queued ON jobs (tenant, queue, id) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (tenant, key) WHERE state = 'running';
@@ -76,9 +75,10 @@ CREATE TABLE job_schedules (
 );
 CREATE INDEX job_schedules_due ON job_schedules (due_at) WHERE paused = 0;
 """
-"""The statements that create the tables of jobs, with `{blob}` for the type of bytes."""
+"""The statements that create the first tables of jobs, with `{blob}` for the type of bytes."""
 
 _UPLOADS = (
+    "ALTER TABLE jobs ADD COLUMN upload TEXT;",
     """
 CREATE TABLE job_uploads (
     id TEXT PRIMARY KEY,
@@ -102,19 +102,18 @@ CREATE TABLE job_upload_parts (
 """,  # empty with SQLite, where the bytes are in files
 )
 
-VERSION = 2
-
-_MIGRATIONS = {2: ("ALTER TABLE jobs ADD COLUMN upload TEXT", *_UPLOADS)}
-
-
-def tables(blob: str) -> str:
-    """Return the statements that create the tables, with the database's type for bytes."""
-    return "".join((_TABLES, *_UPLOADS)).format(blob=blob)
+_STEPS = {1: (_TABLES,), 2: _UPLOADS}
+VERSION = max(_STEPS)
+"""The version of the tables that this program knows."""
 
 
-def migrations(blob: str) -> dict[int, tuple[str, ...]]:
-    """Return for each version the statements that make it of the one before."""
-    return {version: tuple(each.format(blob=blob) for each in steps) for version, steps in _MIGRATIONS.items()}
+def steps(blob: str) -> dict[int, tuple[str, ...]]:
+    """Return for each version the statements that lead to it from the version before.
+
+    Args:
+        blob: the database's type for bytes.
+    """
+    return {version: tuple(each.format(blob=blob) for each in made) for version, made in _STEPS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, migrations, tables
+from super_advanced_agents.jobs.sql.database import Database, Needs, Row, steps
 
 if TYPE_CHECKING:
     import psycopg
 
+    from super_advanced_agents._runtime.postgres import MigrationSteps
+
+COMPONENT = "jobs"
+_FORMER_TABLE = "job_version"
 _NOT_DURABLE = "; SET LOCAL synchronous_commit = off"
 
 
@@ -26,7 +31,8 @@ class PostgresDatabase(Database):
         url: the URL of the database, such as `postgresql://user@host/name?schema=saa`.
 
     Raises:
-        ConfigurationError: the package psycopg is missing, the URL is malformed, or the login is refused.
+        ConfigurationError: the package psycopg is missing, the URL is malformed, the login is refused, or only newer
+            versions of this package can use the tables.
         EngineUnavailableError: the database cannot be reached.
     """
 
@@ -34,12 +40,12 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str) -> None:
         try:
-            from super_advanced_agents._runtime.postgres import PostgresAddress
+            from super_advanced_agents._runtime import postgres
         except ImportError as exc:
             raise ConfigurationError(
                 "jobs in PostgreSQL need the package psycopg", hint="pip install 'super-advanced-agents[postgres]'"
             ) from exc
-        self._address = PostgresAddress.parse(url)
+        self._address = postgres.PostgresAddress.parse(url)
         schema = self._address.schema  # letters, digits and `_`
         self._begin = (
             f'BEGIN; SET LOCAL search_path = "{schema}"; SET LOCAL statement_timeout = 30000;'
@@ -47,8 +53,9 @@ class PostgresDatabase(Database):
         )
         self._lock = f"; SELECT pg_advisory_xact_lock(hashtextextended('saa jobs {schema}', 0))"
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._tables = postgres.Database(self._address)  # tells newer programs' migrations that this one runs
         try:
-            self._create()
+            run_sync(postgres.migrate(self._tables, COMPONENT, migration_steps(), former_table=_FORMER_TABLE))
         except BaseException:
             self.close()
             raise
@@ -74,6 +81,10 @@ class PostgresDatabase(Database):
         """Do nothing: the server watches its own files."""
 
     def close(self) -> None:
+        self._disconnect()
+        self._tables.close()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             with suppress(Exception):
                 self._connection.close()
@@ -108,33 +119,10 @@ class PostgresDatabase(Database):
                     connection.execute("ROLLBACK")
                 if attempt or not known or not is_disconnect(exc):
                     raise
-                self.close()  # the database was restarted since, and nothing has been done yet
+                self._disconnect()  # the database was restarted since, and nothing has been done yet
             else:
                 return connection
         raise AssertionError
-
-    def _create(self) -> None:
-        with self.transaction(Needs(alone=True)):
-            schema = self._address.schema
-            # A role that may not create schemas may have been given one, and IF NOT EXISTS would ask for the right.
-            if not self.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", (schema,)):
-                self.execute(f'CREATE SCHEMA "{schema}"')
-            self.execute("CREATE TABLE IF NOT EXISTS job_version (number BIGINT NOT NULL)")
-            found = self.execute("SELECT number FROM job_version")
-            if not found:
-                self.execute(tables("BYTEA"))
-                self.execute("INSERT INTO job_version VALUES (?)", (VERSION,))
-            elif found[0][0] > VERSION:
-                raise ConfigurationError(
-                    "a newer version of this package made the tables of jobs in the PostgreSQL database "
-                    f"{self._address.shown}",
-                    hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
-                )
-            elif found[0][0] < VERSION:
-                for version in range(found[0][0] + 1, VERSION + 1):
-                    for statement in migrations("BYTEA")[version]:
-                        self.execute(statement)
-                self.execute("UPDATE job_version SET number = ?", (VERSION,))
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
@@ -146,5 +134,13 @@ class PostgresDatabase(Database):
             yield
         except (psycopg.Error, OSError) as exc:
             if is_disconnect(exc):
-                self.close()
+                self._disconnect()
             raise map_error(exc, self._address.shown) from exc.with_traceback(None)
+
+
+def migration_steps() -> MigrationSteps:
+    """Return the steps that make and upgrade the tables of jobs."""
+    from super_advanced_agents._runtime.postgres import Step
+
+    schema = "SET LOCAL search_path = {schema}"  # the statements are those of SQLite, which names none
+    return {version: Step([schema, *statements]) for version, statements in steps("BYTEA").items()}

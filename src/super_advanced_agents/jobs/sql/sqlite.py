@@ -10,12 +10,16 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
-from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, migrations, tables
+from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, steps
 from super_advanced_agents.stores.local.folder import StoreFolder
 
 FILE = "jobs.db"
+_STEPS = steps("BLOB")
 _SCHEMA = sqlite.Schema(
-    version=VERSION, application_id=0x5361614A, tables=tables("BLOB"), migrations=migrations("BLOB")
+    version=VERSION,
+    application_id=0x5361614A,
+    tables="\n".join(statement for version in sorted(_STEPS) for statement in _STEPS[version]),
+    migrations=_STEPS,
 )
 
 

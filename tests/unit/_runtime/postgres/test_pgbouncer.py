@@ -67,6 +67,6 @@ def test_state_of_servers_and_jobs_work_behind_pgbouncer(pooled_url: str, postgr
         jobs = PostgresDatabase(url)
         try:
             with jobs.transaction(Needs(alone=True)):
-                assert jobs.execute("SELECT count(*) FROM job_version") == [(1,)]
+                assert jobs.execute("SELECT count(*) FROM jobs") == [(0,)]
         finally:
             jobs.close()

@@ -7,7 +7,9 @@ import psycopg
 import pytest
 from tests.postgres import fresh_schema
 
+from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.stores.postgres import PgVectorStore
+from super_advanced_agents.tenancy.shared_state import SharedState
 
 DIM = 384
 
@@ -127,3 +129,35 @@ def test_vectors_of_another_model_are_a_fault(saa, filled, admin):
     [model] = _checks(saa, "embedding model")
     assert not model["ok"]
     assert "saa reembed" in model["hint"]
+
+
+def test_state_and_jobs_say_which_tables_are_missing(saa, schema, postgres_url, admin):
+    """The first start makes all of them; one that somebody dropped later is named."""
+    url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}schema={schema}"
+    found = _checks(saa, "state tables", "job tables")
+    assert [check["detail"] for check in found] == ["none; the first start makes them"] * 2
+    with SharedState(url) as state:
+        state.open()
+    PostgresDatabase(url).close()
+    assert all(check["ok"] for check in _checks(saa, "state tables", "job tables"))
+    admin.execute(f"DROP TABLE {schema}.job_steps, {schema}.server_secrets".encode())
+    admin.execute(f"DROP INDEX {schema}.jobs_queued".encode())
+    [state_check, jobs_check] = _checks(saa, "state tables", "job tables")
+    assert (state_check["ok"], state_check["detail"]) == (False, "missing: server_secrets")
+    assert (jobs_check["ok"], jobs_check["detail"]) == (False, "missing: jobs_queued, job_steps")
+    assert "backup" in jobs_check["hint"]
+    admin.execute(f"UPDATE {schema}.migrations SET version = 9, oldest = 9 WHERE component = 'jobs'".encode())
+    [jobs_check] = _checks(saa, "job tables")
+    assert (jobs_check["ok"], jobs_check["detail"]) == (False, "version 9, this program knows 2")
+
+
+def test_fix_upgrades_the_tables_of_jobs(saa, schema, postgres_url, admin):
+    """As a start of the server would."""
+    saa.json("doctor", "--fix", code=None)
+    assert _checks(saa, "job tables")[0]["detail"] == "version 2"
+    admin.execute(f"DROP TABLE {schema}.job_uploads, {schema}.job_upload_parts".encode())
+    admin.execute(f"ALTER TABLE {schema}.jobs DROP COLUMN upload".encode())
+    admin.execute(f"UPDATE {schema}.migrations SET version = 1 WHERE component = 'jobs'".encode())
+    assert _checks(saa, "job tables")[0]["detail"] == "version 1, which the next start upgrades"
+    saa.json("doctor", "--fix", code=None)
+    assert _checks(saa, "job tables")[0]["detail"] == "version 2"
