@@ -333,6 +333,17 @@ def compares(value: JSONValue | object, operator: RangeOperator, bound: str | in
     return _COMPARE[operator](value, bound)
 
 
+def storable_bound(operator: RangeOperator, bound: str) -> tuple[RangeOperator, str]:
+    """Return a comparison that selects the same texts, with a bound that an engine can hold.
+
+    A lone surrogate, which no stored text has, sorts just below U+E000.
+    """
+    for i, character in enumerate(bound):
+        if "\ud800" <= character <= "\udfff":
+            return ("$gte" if operator in ("$gt", "$gte") else "$lt"), bound[:i] + "\ue000"
+    return operator, bound
+
+
 _COMPARE: dict[str, Callable[..., bool]] = {
     "$gt": lambda value, bound: value > bound,
     "$gte": lambda value, bound: value >= bound,

@@ -22,6 +22,7 @@ from super_advanced_agents.stores.filters import (
     Not,
     Or,
     Scalar,
+    storable_bound,
 )
 from super_advanced_agents.stores.milvus.facts import equality, existence, membership
 from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS
@@ -141,15 +142,22 @@ def _of_record_field(tree: Equals | Compares | Contains | Exists, column: str) -
         case Equals(_, values) if is_time:
             return _exactly(reduce(any_of, [f"{column} == {_number(value)}" for value in values], NONE))
         case Equals(_, values):
-            return _exactly(among(column, [str(value or "") for kind, value in values if kind in ("string", "null")]))
+            return _exactly(among(column, _names(values)))
         case Compares(_, operator, bound) if is_time and not isinstance(bound, str):
             return _exactly(f"{column} {_OPERATORS[operator]} {float(bound)!r}")
         case Compares(_, operator, bound) if not is_time and isinstance(bound, str):
+            operator, bound = storable_bound(operator, bound)
             return _exactly(every(f"{column} {_OPERATORS[operator]} {quote(bound)}", f'{column} != ""'))
         case Contains():
             return Condition(f'{column} != ""', NONE)
         case _:
             return Condition(NONE, NONE)
+
+
+def _names(values: Iterable[Scalar]) -> list[str]:
+    # No record has an empty name, or one with a lone surrogate, which has no bytes.
+    names = [value for _, value in values if isinstance(value, str) and value.encode(errors="ignore").decode() == value]
+    return [*filter(None, names), *([""] if ("null", None) in values else [])]
 
 
 def _number(value: Scalar) -> str:

@@ -10,7 +10,18 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Filter, Not, Or, Scalar
+from super_advanced_agents.stores.filters import (
+    And,
+    Compares,
+    Contains,
+    Equals,
+    Exists,
+    Filter,
+    Not,
+    Or,
+    Scalar,
+    storable_bound,
+)
 from super_advanced_agents.stores.postgres.codecs import filterable
 from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS
 
@@ -87,8 +98,8 @@ def _metadata(tree: Equals | Compares | Exists | Contains) -> Clause:
             return _equals(key, value, values)
         case Compares(_, operator, bound):
             if isinstance(bound, str):
-                sign, edge = _edge(operator, bound)
-                compared = f"({value.sql} #>> '{{}}') COLLATE \"C\" {sign} %s::text"
+                operator, edge = storable_bound(operator, bound)
+                compared = f"({value.sql} #>> '{{}}') COLLATE \"C\" {_OPERATORS[operator]} %s::text"
                 kind, parameter = "string", filterable(edge)
             else:
                 compared, kind, parameter = f"{value.sql} {_OPERATORS[operator]} %s::jsonb", "number", json.dumps(bound)
@@ -204,7 +215,8 @@ def _own_field(tree: Equals | Compares | Exists | Contains) -> Clause:
                 clauses.append(Clause(f"{column} IS NULL"))
             return _joined(" OR ", clauses, _FALSE)
         case Compares(_, operator, bound):
-            sign, edge = _edge(operator, str(bound))
+            operator, edge = storable_bound(operator, str(bound))
+            sign = _OPERATORS[operator]
             if "\0" in edge:  # which is in no name: the part before it decides, as no name equals the bound
                 sign, edge = (">" if sign in (">", ">=") else "<="), edge.partition("\0")[0]
             return Clause(f"{column} {sign} %s::text", (edge,))
@@ -232,14 +244,6 @@ def _same_time(column: str, moment: float) -> Clause:
     return Clause(
         f"{column} BETWEEN %s::float8 AND %s::float8", (moment - _HALF_MICROSECOND, moment + _HALF_MICROSECOND)
     )
-
-
-def _edge(operator: str, bound: str) -> tuple[str, str]:
-    # A lone surrogate, which no text has, sorts just below U+E000.
-    for i, character in enumerate(bound):
-        if "\ud800" <= character <= "\udfff":
-            return (">=" if operator in ("$gt", "$gte") else "<"), bound[:i] + "\ue000"
-    return _OPERATORS[operator], bound
 
 
 def _is_name(text: str) -> bool:

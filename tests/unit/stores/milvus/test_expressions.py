@@ -17,6 +17,8 @@ from super_advanced_agents.stores import MilvusVectorStore
 from super_advanced_agents.stores.filters import matches, parse
 from super_advanced_agents.stores.milvus.expressions import among, quote
 from super_advanced_agents.stores.milvus.facts import MAX_FACTS, fact_hashes
+from super_advanced_agents.stores.records.record_fields import fields_of
+from super_advanced_agents.types import Record
 
 TRICKY = ['"', "\\", "\\\\", "'", "\n\r\t", "\0", "\x7f", "%", "{x}", "\\u0041", "\u2028", "\U0001f600", "ä", "a\u0308"]
 
@@ -115,6 +117,55 @@ def test_filter_selects_what_the_reference_does(store: MilvusVectorStore):
         assert [record.uid for record in store.scan(where, limit=100)] == expected
         assert store.count(where) == len(expected)
         assert sorted(match.uid for match in store.search(np.ones(DIM), 100, where=where)) == expected
+
+    check()
+
+
+NAMES = st.sampled_from([None, "", "a", "b.md", "B", "ä", "\0", "\ud800", "x\0y", "a\udfff", "\U0001f600", '"', "\\"])
+BOUND_NAMES = NAMES.filter(lambda name: name is not None)
+OWN_NAMES = st.sampled_from(["$source", "$session", "$uid"])
+TIMES = st.sampled_from([1e9, 1e9 + 1e-6, 1e9 - 1e-6, 1e9 + 0.5, 0.0, -1.0, 1e-6, 1e16])
+OWN = st.one_of(
+    st.tuples(OWN_NAMES, st.sampled_from(["$eq", "$ne"]), NAMES).map(lambda t: {t[0]: {t[1]: t[2]}}),
+    st.tuples(OWN_NAMES, st.sampled_from(["$in", "$nin"]), st.lists(NAMES, max_size=3)).map(
+        lambda t: {t[0]: {t[1]: t[2]}}
+    ),
+    st.tuples(OWN_NAMES, st.sampled_from(["$gt", "$gte", "$lt", "$lte", "$contains"]), BOUND_NAMES).map(
+        lambda t: {t[0]: {t[1]: t[2]}}
+    ),
+    st.tuples(OWN_NAMES, st.booleans()).map(lambda t: {t[0]: {"$exists": t[1]}}),
+    st.tuples(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), TIMES).map(
+        lambda t: {"$created_at": {t[0]: t[1]}}
+    ),
+)
+
+
+def test_filter_of_a_records_own_fields_selects_what_the_reference_does(store: MilvusVectorStore):
+    """Records without a source or a session, empty texts, lone surrogates, and times a microsecond apart."""
+    records = [
+        Record(
+            uid=f"{i:02}",
+            vector=np.ones(DIM, np.float32),
+            metadata={},
+            namespace="default",
+            model_id=None,
+            source=(None, "a", "b.md", "ä", "\U0001f600")[i % 5],
+            session=(None, "a", "B")[i % 3],
+            created_at=1e9 + (i % 3 - 1) * 1e-6,
+            updated_at=1e9,
+            expires_at=None,
+        )
+        for i in range(15)
+    ]
+    store.put(records)
+
+    @settings(max_examples=150)
+    @given(st.one_of(OWN, OWN.map(lambda inner: {"$not": inner})))
+    def check(where):
+        tree = parse(where)
+        expected = [record.uid for record in records if matches(tree, fields_of(record))]
+        assert [record.uid for record in store.scan(where, limit=100)] == expected
+        assert store.count(where) == len(expected)
 
     check()
 
