@@ -140,9 +140,10 @@ class RequestExecutor(Resource, ABC):
         """Return a namespace's version number, which changes whenever its search results may change.
 
         Use it in cache keys. Read the version before searching: the results are then as new as the version, or newer.
-        It changes after a write becomes visible and before that write is acknowledged, and when a record expires.
-        Reading it takes a microsecond or two and never waits. BM25 scores may also shift a little with writes to the
-        tenant's other namespaces, which do not change this namespace's version; writes of other tenants shift none.
+        It changes after a write becomes visible and before that write is acknowledged, and when a record expires; a
+        number never comes back. Reading it takes a microsecond or two and never waits. BM25 scores may also shift a
+        little with writes to the tenant's other namespaces, which do not change this namespace's version; writes of
+        other tenants shift none.
 
         Args:
             namespace: the namespace of the cached searches; None for searches of all namespaces.

@@ -82,8 +82,8 @@ class ResultCache:
 
         Args:
             key: the cache key of the query; see `key_of`.
-            version: returns the version of the searched namespace; called before and after the search. A search without
-                a version is not cached.
+            version: returns the version of the searched namespace; called before the search. A search without a version
+                is not cached.
             search: searches the store. Its errors are raised, and not cached.
             store_key: the store, as `"{tenant}/{store}"`; the tenant's counters are incremented.
         """
@@ -95,7 +95,7 @@ class ResultCache:
         if _wants_fresh():
             self._count(tenant, "bypassed")
             results = await search()
-            await self._keep(tenant, key, version_before, version, _copy(results))
+            self._keep(tenant, key, version_before, _copy(results))
             return results
         entry = self._entries[tenant].get(key) if tenant in self._entries else None
         if entry is not None and entry[0] == version_before:
@@ -104,7 +104,7 @@ class ResultCache:
         running_search = self._searches.get((key, version_before))
         if running_search is None:
             self._count(tenant, "misses")
-            return await self._search_once(tenant, key, version_before, version, search)
+            return await self._search_once(tenant, key, version_before, search)
         shared_results = await asyncio.shield(running_search)  # shield: other requests wait for it too
         if shared_results is not None:
             self._count(tenant, "shared")
@@ -134,7 +134,6 @@ class ResultCache:
         tenant: str,
         key: str,
         version_before: int,
-        version: Callable[[], Awaitable[int | None]],
         search: Callable[[], Awaitable[MatchLists]],
     ) -> MatchLists:
         running_search = self._searches[key, version_before] = asyncio.get_running_loop().create_future()
@@ -146,20 +145,13 @@ class ResultCache:
             del self._searches[key, version_before]
             if not running_search.done():
                 running_search.set_result(None)
-        await self._keep(tenant, key, version_before, version, copy)
+        self._keep(tenant, key, version_before, copy)
         return results
 
-    async def _keep(
-        self,
-        tenant: str,
-        key: str,
-        version_before: int,
-        version: Callable[[], Awaitable[int | None]],
-        results: MatchLists,
-    ) -> None:
-        # If the version changed during the search, the result may belong to either version.
+    def _keep(self, tenant: str, key: str, version_before: int, results: MatchLists) -> None:
+        # A version never comes back, so that no search takes a result that a write overtook.
         size = _size_bytes(results)
-        if not self._max_entries or size > _MAX_RESULT_BYTES or await version() != version_before:
+        if not self._max_entries or size > _MAX_RESULT_BYTES:
             return
         own = self._entries.get(tenant)
         if own is None:

@@ -1,10 +1,10 @@
-"""BM25 over the tables of the keyword index, and the signals of hybrid search."""
+"""The candidates of hybrid search: rows found by words, and the signals of all found."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,10 @@ from super_advanced_agents.stores.fusion import (
 from super_advanced_agents.stores.postgres.codecs import packed_integers
 from super_advanced_agents.stores.postgres.filters import Clause, named_placeholders
 from super_advanced_agents.stores.postgres.reading import LIVE
-from super_advanced_agents.stores.text.analyzer import query_terms
-from super_advanced_agents.stores.text.bm25 import K1, B, indexed_words, word_boosts
+from super_advanced_agents.stores.postgres.searching.terms import WeightedTerms
+from super_advanced_agents.stores.text.bm25 import K1, B
 from super_advanced_agents.types import Weights
 
-_COUNTED_POSTINGS = 50_000
-"""The most postings of one term that are counted; a term with more counts as that frequent."""
 _EXTRA_HITS = 16
 
 
@@ -37,11 +35,28 @@ class Hits(NamedTuple):
     scores: NDArray[np.float32]
 
 
-NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+class Signals(NamedTuple):
+    """Hold what a candidate is weighed by.
+
+    Attributes:
+        seq: the number of its row.
+        similarity: its similarity to the query; None without a query vector.
+        updated_at: the time of its last write.
+        priority: its priority.
+        before: the similarity of the record before it in its session.
+        after: that of the record after it.
+    """
+
+    seq: int
+    similarity: float | None
+    updated_at: float
+    priority: float | None
+    before: float | None
+    after: float | None
 
 
 class Ranker:
-    """Find rows by words, and weigh the candidates of hybrid search.
+    """Find rows by words, and read the signals of candidates.
 
     Args:
         database: the database.
@@ -51,146 +66,113 @@ class Ranker:
 
     def __init__(self, database: Database, score: str, storage: str) -> None:
         sql = database.sql
-        self._statistics = sql(
-            """SELECT t.id, t.languages, x.texts, x.text_terms, x.window_terms FROM {schema}.tenants t
-            CROSS JOIN LATERAL (SELECT sum(texts)::float8 AS texts, sum(text_terms)::float8 AS text_terms,
-                sum(window_terms)::float8 AS window_terms FROM {schema}.scopes WHERE tenant = t.id) x
-            WHERE t.name = %s"""
-        )
-        self._frequencies = sql(
-            """SELECT u.term, count(*), count(*) FILTER (WHERE p.text_count > 0) FROM unnest(%s::text[]) AS u(term)
-            CROSS JOIN LATERAL (SELECT p.text_count FROM {schema}.postings p
-                WHERE p.tenant = %s AND p.term = u.term LIMIT %s) p GROUP BY u.term"""
-        )
 
-        def part(field: str, average: str) -> str:
-            norm = f"{K1} * ({1 - B} + {B} * p.{field}_length / {average}::float8)"
+        def part(field: str) -> str:
+            norm = f"{K1} * ({1 - B} + {B} * p.{field}_length / %({field}_average)s::float8)"
             return f"u.{field}_boost * {K1 + 1} * p.{field}_count / (p.{field}_count + {norm})"
 
-        self._hits = sql(
-            f"""SELECT p.seq, sum({part("text", "%(text_average)s")} + {part("window", "%(window_average)s")})
-                AS score
+        # An offset keeps the planner from reading all terms of a tenant, as it does before it has statistics.
+        hits = f"""SELECT p.seq, sum({part("text")} + {part("window")}) AS score
             FROM unnest(%(terms)s::text[], %(text_boosts)s::float8[], %(window_boosts)s::float8[])
                 AS u(term, text_boost, window_boost)
-            JOIN {{schema}}.postings p
-                ON p.tenant = %(tenant)s AND p.term = u.term AND p.scope = ANY(%(scopes)s::integer[])
-            {{filter}} GROUP BY p.seq ORDER BY score DESC, p.seq LIMIT %(limit)s"""  # noqa: S608
+            CROSS JOIN LATERAL (SELECT * FROM {{schema}}.postings WHERE tenant = %(tenant)s AND term = u.term
+                AND scope = ANY(%(scopes)s::integer[]) OFFSET 0) p
+            {{filter}} GROUP BY p.seq ORDER BY score DESC, p.seq LIMIT {{limit}}"""  # noqa: S608
+        # A limit that the planner knows keeps it from joining whole tables.
+        self._candidates = sql(
+            f"""WITH hits AS MATERIALIZED ({hits})
+            SELECT c.seq, c.score, {{similarity}}, r.updated_at, r.priority, {{neighbours}}
+            FROM (SELECT seq, score FROM hits UNION ALL SELECT u.seq, NULL FROM unnest(%(nearest)s::bigint[]) AS u(seq)
+                WHERE u.seq NOT IN (SELECT seq FROM hits)) c
+            LEFT JOIN {{schema}}.records r ON r.scope = ANY(%(scopes)s::integer[]) AND r.seq = c.seq AND {LIVE}
+            {{joins}} ORDER BY c.seq"""  # noqa: S608
         )
-        self._filtered = sql("WHERE p.seq IN (SELECT r.seq FROM {schema}.records r WHERE {condition})")
-        self._live = sql(
-            f"SELECT r.seq FROM {{schema}}.records r WHERE r.scope = ANY(%s::integer[]) AND r.seq = ANY(%s::bigint[]) "  # noqa: S608
-            f"AND {LIVE}"
+        self._filter = sql(
+            f"WHERE p.seq IN (SELECT r.seq FROM {{schema}}.records r WHERE r.scope = ANY(%(scopes)s::integer[]) "  # noqa: S608
+            f"AND {LIVE} AND ({{condition}}))"
         )
-        near = """LEFT JOIN LATERAL (SELECT {similarity} AS similarity FROM {schema}.records x
-            WHERE x.scope = r.scope AND x.session = r.session AND (x.place, x.seq) {sign} (r.place, r.seq)
-            ORDER BY x.place {order}, x.seq {order} LIMIT 1) {name} ON TRUE"""
         query = f"%(query)s::{storage}"
-        of_near = near.replace("{similarity}", score.format(column="x.vector", query=query))
-        joins = " ".join(
-            of_near.replace("{sign}", sign).replace("{order}", order).replace("{name}", name)
-            for sign, order, name in (("<", "DESC", "b"), (">", "ASC", "a"))
+        self._similarity = score.format(column="r.vector", query=query)
+        near = f"""LEFT JOIN LATERAL (SELECT {score.format(column="x.vector", query=query)} AS similarity
+            FROM {{schema}}.records x
+            WHERE x.scope = r.scope AND x.session = r.session AND (x.place, x.seq) {{sign}} (r.place, r.seq)
+            ORDER BY x.place {{order}}, x.seq {{order}} LIMIT 1) {{name}} ON TRUE"""  # noqa: S608
+        self._near = sql(
+            " ".join(
+                near.replace("{sign}", sign).replace("{order}", order).replace("{name}", name)
+                for sign, order, name in (("<", "DESC", "b"), (">", "ASC", "a"))
+            )
         )
-        own = score.format(column="r.vector", query=query)
-        columns = f"SELECT r.seq, {own}, r.updated_at, r.priority"
-        of_seqs = (
-            f"WHERE r.scope = ANY(%(scopes)s::integer[]) AND r.seq = ANY(%(seqs)s::bigint[]) AND {LIVE} ORDER BY r.seq"
-        )
-        self._signals = sql(f"{columns}, b.similarity, a.similarity FROM {{schema}}.records r {joins} {of_seqs}")
-        self._own_signals = sql(f"{columns}, NULL, NULL FROM {{schema}}.records r {of_seqs}")
 
-    async def by_words(
+    async def candidates(
         self,
         connection: Connection,
-        text: str,
+        terms: WeightedTerms | None,
+        nearest: Sequence[int],
         k: int,
         *,
-        tenant: str,
         numbers: Sequence[int],
         clause: Clause | None,
-    ) -> Hits:
-        """Return the k unexpired rows with the best BM25 scores.
+        query: Packed | None,
+        with_neighbours: bool,
+    ) -> tuple[list[Signals], Hits]:
+        """Find the k unexpired rows with the best BM25 scores, and read the candidates' signals.
 
-        All of them share a term with the text.
+        The candidates are these rows and the nearest ones.
 
         Args:
             connection: that of the search.
-            text: the query.
-            k: the most rows.
-            tenant: the name of the tenant, whose texts count in the terms' weights.
+            terms: the terms, of which each row found has one; None to find none.
+            nearest: the numbers of the rows nearest to the query.
+            k: the most rows to find.
             numbers: the scopes to search.
             clause: the condition that rows must meet; None for all.
-        """
-        statistics = await (await connection.execute(self._statistics, (tenant,))).fetchone()
-        if statistics is None or not statistics[2]:
-            return NO_HITS
-        number, languages, count, text_terms, window_terms = statistics
-        words = query_terms(text, languages)
-        terms = list({term for word in words for term in word})
-        cursor = await connection.execute(self._frequencies, (terms, number, _COUNTED_POSTINGS))
-        frequencies = {term: {"window": found, "text": of_text} for term, found, of_text in await cursor.fetchall()}
-
-        def frequency(field: str, term: str) -> int:
-            found = frequencies.get(term)
-            return 0 if found is None else found[field]
-
-        boosts = word_boosts(indexed_words(words, frequency), frequency, int(count))
-        known = sorted({term for _, term in boosts})
-        if not known:
-            return NO_HITS
-        parameters = {
-            "terms": known,
-            "text_boosts": [boosts["text", term] for term in known],
-            "window_boosts": [boosts["window", term] for term in known],
-            "text_average": max(text_terms / count, 1e-9),
-            "window_average": max(window_terms / count, 1e-9),
-            "tenant": number,
-            "scopes": list(numbers),
-        }
-        return await self._best(connection, parameters, clause, k)
-
-    async def _best(self, connection: Connection, parameters: dict[str, object], clause: Clause | None, k: int) -> Hits:
-        if clause is not None:
-            named, bound = named_placeholders(clause)
-            condition = f"r.scope = ANY(%(scopes)s::integer[]) AND {LIVE} AND ({named})"
-            statement = self._hits.replace("{filter}", self._filtered.replace("{condition}", condition))
-            cursor = await connection.execute(statement, {**parameters, **bound, "limit": k}, prepare=False)
-            return _hits(await cursor.fetchall())
-        limit = k + _EXTRA_HITS
-        statement = self._hits.replace("{filter}", "")
-        while True:  # only the best are looked up, to see whether they have expired
-            cursor = await connection.execute(statement, {**parameters, "limit": limit})
-            rows = await cursor.fetchall()
-            seqs = packed_integers([seq for seq, _ in rows])
-            cursor = await connection.execute(self._live, (parameters["scopes"], seqs))
-            live = {seq for (seq,) in await cursor.fetchall()}
-            kept = [row for row in rows if row[0] in live]
-            if len(kept) >= k or len(rows) < limit:
-                return _hits(kept[:k])
-            limit *= 4
-
-    async def signals(
-        self,
-        connection: Connection,
-        query: Packed,
-        numbers: Sequence[int],
-        seqs: Sequence[int],
-        *,
-        with_neighbours: bool,
-    ) -> list[tuple[int, float, float, float | None, float | None, float | None]]:
-        """Return the signals of rows of the numbered scopes; expired and deleted ones are missing.
+            query: the vector of the query; None for no similarities.
+            with_neighbours: whether the similarities of neighbours are wanted.
 
         Returns:
-            For each row its number, its similarity, the time of its last write, its priority, and the similarities of
-            the records before and after it in its session.
+            The signals of rows that are there and have not expired, by their numbers; and the rows found.
         """
-        statement = self._signals if with_neighbours else self._own_signals
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(statement, {"query": query, "scopes": list(numbers), "seqs": packed_integers(seqs)})
-        return await cursor.fetchall()
+        statement, bound = self._statement(clause, with_query=query is not None, with_neighbours=with_neighbours)
+        terms = terms or WeightedTerms(0, [], [], [], 1.0, 1.0)
+        parameters = {
+            **terms._asdict(),
+            **bound,
+            "scopes": list(numbers),
+            "nearest": packed_integers(nearest),
+            "query": query,
+        }
+        limit = k if clause is not None else k + _EXTRA_HITS  # a filter leaves out what has expired
+        while True:
+            cursor = connection.cursor(binary=True)
+            filled = statement.replace("{limit}", str(limit))
+            await cursor.execute(filled, parameters, prepare=None if clause is None else False)
+            rows = await cursor.fetchall()
+            hits = sorted((row for row in rows if row[1] is not None), key=lambda row: (-row[1], row[0]))
+            live = [row for row in hits if row[3] is not None][:k]
+            if len(live) == k or len(hits) < limit:
+                break
+            limit *= 4
+        wanted = {*nearest, *(row[0] for row in live)}
+        signals = [Signals(row[0], *row[2:]) for row in rows if row[3] is not None and row[0] in wanted]
+        return signals, _hits(live)
+
+    def _statement(
+        self, clause: Clause | None, *, with_query: bool, with_neighbours: bool
+    ) -> tuple[str, dict[str, object]]:
+        statement = (
+            self._candidates.replace("{similarity}", self._similarity if with_query else "NULL::float8")
+            .replace("{neighbours}", "b.similarity, a.similarity" if with_neighbours else "NULL::float8, NULL::float8")
+            .replace("{joins}", self._near if with_neighbours else "")
+        )
+        if clause is None:
+            return statement.replace("{filter}", ""), {}
+        named, bound = named_placeholders(clause)
+        return statement.replace("{filter}", self._filter.replace("{condition}", named)), dict(bound)
 
 
 def fused(
-    rows: Sequence[tuple[int, float, float, float | None, float | None, float | None]],
+    rows: Sequence[Signals],
     by_words: Hits,
     weights: Weights,
     top_k: int,
@@ -225,7 +207,7 @@ def fused(
     return candidates, fuse(candidates, weights, top_k, now=time.time(), explain=explain)
 
 
-def _hits(rows: Sequence[tuple[int, float]]) -> Hits:
+def _hits(rows: Sequence[Sequence[Any]]) -> Hits:
     return Hits(
-        np.array([seq for seq, _ in rows], dtype=np.int64), np.array([score for _, score in rows], dtype=np.float32)
+        np.array([row[0] for row in rows], dtype=np.int64), np.array([row[1] for row in rows], dtype=np.float32)
     )

@@ -24,6 +24,7 @@ from super_advanced_agents.stores.postgres.rows import MATCH_COLUMNS, as_match
 from super_advanced_agents.stores.postgres.scopes import SCOPE_COLUMNS, Scope, Scopes
 from super_advanced_agents.stores.postgres.searching.matches import Found, MatchReader, Ranked
 from super_advanced_agents.stores.postgres.searching.ranker import Ranker, fused
+from super_advanced_agents.stores.postgres.searching.terms import TermWeights
 from super_advanced_agents.stores.requests import HybridSearchRequest, KeywordSearchRequest, QueryRequest, SearchRequest
 from super_advanced_agents.stores.validation import model_mismatch, unit_rows
 from super_advanced_agents.types import Match, Matrix, Vector, Weights
@@ -37,6 +38,10 @@ _REMEMBERED_S = 30.0
 _MAX_REMEMBERED = 4_096
 _MIN_SEARCHED = 100
 """The least width of a search in a graph (`ef_search`), which also grows with `top_k`."""
+
+_GRAPH_SETTINGS = (
+    "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', %s, true)"
+)
 
 SCORES = {"cosine": "(1 - ({column} <=> {query}))", "dot": "(-({column} <#> {query}))"}
 """The SQL of a row's similarity to the query, by metric."""
@@ -90,6 +95,7 @@ class Searcher:
         self._matches = MatchReader(database, limits)
         self._counted: dict[tuple[int, Filter], tuple[int, float]] = {}
         self._ranker = Ranker(database, SCORES[metric], codec.storage)
+        self._terms = TermWeights(database)
         sql, query = database.sql, "q.vector"
         score = SCORES[metric].format(column="r.vector", query=query)
         distance = f"r.vector {_DISTANCES[metric]} {query}"
@@ -235,12 +241,11 @@ class Searcher:
         # None when a query found fewer than k rows, although there are more.
         width = min(max(_MIN_SEARCHED, 2 * nearest.k), 1_000)
         statement = self._filled(self._graph, f"r.scope = {scope.number}", clause, nearest.columns)
-        async with connection.transaction(), connection.pipeline():
-            await connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-            await connection.execute(f"SET LOCAL hnsw.ef_search = {width}")
-            cursor = connection.cursor(binary=True)
+        cursor = connection.cursor(binary=True)
+        async with connection.pipeline(), connection.transaction():  # so that all is sent, and answered, at once
+            await connection.execute(_GRAPH_SETTINGS, (str(width),))
             await cursor.execute(statement, (nearest.packed, *clause.parameters, nearest.k), prepare=False)
-            rows = await cursor.fetchall()
+        rows = await cursor.fetchall()
         rankings = self._rankings(rows, nearest.queries)
         return rankings if all(len(ranking) == nearest.k for ranking in rankings) else None
 
@@ -302,16 +307,23 @@ class Searcher:
         queries = self._comparable(request.query_vector[np.newaxis])
         clause = None if request.tree is None else targets.clause
         [nearest] = await self._nearest(connection, targets, queries, depth, "r.seq")
-        words = await self._ranker.by_words(
-            connection, request.query_text, depth, tenant=targets.tenant, numbers=targets.numbers, clause=clause
-        )
-        seqs = sorted({each.seq for each in nearest} | set(words.seqs.tolist()))
-        if not seqs:
+        terms = await self._terms.of_query(connection, request.query_text, tenant=targets.tenant)
+        seqs = [each.seq for each in nearest]
+        if terms is None and not seqs:
             return []
         with_neighbours = bool(weights.nearby) and any(scope.sessions for scope in targets.scopes)
-        rows = await self._ranker.signals(
-            connection, self._codec.packed(queries[0]), targets.numbers, seqs, with_neighbours=with_neighbours
+        rows, words = await self._ranker.candidates(
+            connection,
+            terms,
+            seqs,
+            depth,
+            numbers=targets.numbers,
+            clause=clause,
+            query=self._codec.packed(queries[0]),
+            with_neighbours=with_neighbours,
         )
+        if not rows:
+            return []
         least = request.min_similarity
         top_k = request.top_k if least is None else len(rows)
         candidates, best = fused(rows, words, weights, top_k, with_neighbours=with_neighbours, explain=request.explain)
@@ -335,20 +347,22 @@ class Searcher:
             return []
         depth = candidate_count(Weights(), request.top_k)
         clause = None if request.tree is None else targets.clause
-        words = await self._ranker.by_words(
-            connection, request.query_text, depth, tenant=targets.tenant, numbers=targets.numbers, clause=clause
+        terms = await self._terms.of_query(connection, request.query_text, tenant=targets.tenant)
+        if terms is None:
+            return []
+        query = None
+        if request.query_vector is not None:
+            query = self._codec.packed(self._comparable(request.query_vector[np.newaxis])[0])
+        rows, words = await self._ranker.candidates(
+            connection, terms, [], depth, numbers=targets.numbers, clause=clause, query=query, with_neighbours=False
         )
         ranking = [
             Found(seq, float(score), None)
             for seq, score in zip(words.seqs.tolist(), words.scores.tolist(), strict=True)
         ]
         similarities: list[float | None] = [None] * len(ranking)
-        if request.query_vector is not None and ranking:
-            query = self._codec.packed(self._comparable(request.query_vector[np.newaxis])[0])
-            seqs = sorted(each.seq for each in ranking)
-            rows = await self._ranker.signals(connection, query, targets.numbers, seqs, with_neighbours=False)
-            of_seq = {row[0]: self._bounded(row[1]) for row in rows}
-            ranking = [each for each in ranking if each.seq in of_seq]
+        if query is not None:
+            of_seq = {row.seq: self._bounded(row.similarity) for row in rows if row.similarity is not None}
             if request.min_similarity is not None:
                 ranking = [each for each in ranking if of_seq[each.seq] >= request.min_similarity]
             similarities = [of_seq[each.seq] for each in ranking]
