@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -31,6 +33,11 @@ class Load:
         """The successful responses per second."""
         return sum(n for status, n in self.statuses.items() if status < 300) / self.seconds
 
+    def record(self, since: float, status: int) -> None:
+        """Note a response that arrived now, to a request since whose time its latency counts."""
+        self.latencies_ms.append((time.perf_counter() - since) * 1e3)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
 
 def request(path: str, body: object, headers: Mapping[str, str]) -> bytes:
     """Encode one POST of JSON as the bytes of an HTTP request."""
@@ -53,6 +60,90 @@ async def drive(host: str, port: int, requests: Iterable[bytes], *, connections:
     return load
 
 
+async def offer(host: str, ports: Sequence[int], requests: Sequence[bytes], *, per_s: float, connections: int) -> Load:
+    """Send requests at random times, at a mean rate that does not depend on the responses.
+
+    Latencies count from the time at which a request was due, also where it had to wait for a connection.
+
+    Args:
+        host: the host of all ports.
+        ports: the ports.
+        requests: the requests.
+        per_s: the requests per second, on average.
+        connections: the connections to each port.
+    """
+    load, loop = Load(), asyncio.get_running_loop()
+    lines = [_Line() for _ in ports]
+    for line, port in zip(lines, ports, strict=True):
+        line.transports = [
+            (await loop.create_connection(lambda line=line: _OpenConnection(load, line), host, port))[0]
+            for _ in range(connections)
+        ]
+    gaps, at = random.Random(1), time.perf_counter()  # the same times in each run
+    began = at
+    for number, request in enumerate(requests):
+        at += gaps.expovariate(per_s)
+        if (wait_s := at - time.perf_counter()) > 0:
+            await asyncio.sleep(wait_s)
+        lines[number % len(lines)].send(request, at)
+    while sum(load.statuses.values()) < len(requests):
+        if any(line.lost for line in lines):
+            raise ConnectionResetError("the server hung up")
+        await asyncio.sleep(0.01)
+    load.seconds = time.perf_counter() - began
+    for line in lines:
+        for transport in line.transports:
+            transport.close()
+    return load
+
+
+class _Line:
+    """Hold the connections to one port, and the requests that wait for one."""
+
+    def __init__(self) -> None:
+        self.transports: list[asyncio.BaseTransport] = []
+        self.idle: deque[_OpenConnection] = deque()
+        self.waiting: deque[tuple[bytes, float]] = deque()
+        self.lost = False
+
+    def send(self, request: bytes, due: float) -> None:
+        if self.idle:
+            self.idle.popleft().send(request, due)
+        else:
+            self.waiting.append((request, due))
+
+
+class _OpenConnection(asyncio.Protocol):
+    """Send one request at a time, and become idle between them."""
+
+    def __init__(self, load: Load, line: _Line) -> None:
+        self._load, self._line = load, line
+        self._parser = httptools.HttpResponseParser(self)
+        self._due = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not inherit from it
+        self._line.idle.append(self)
+
+    def send(self, request: bytes, due: float) -> None:
+        self._due = due
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._load.record(self._due, self._parser.get_status_code())
+        self._parser = httptools.HttpResponseParser(self)
+        if self._line.waiting:
+            self.send(*self._line.waiting.popleft())
+        else:
+            self._line.idle.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._line.lost = True
+
+
 class _Connection(asyncio.Protocol):
     """Send the next request when the response to the previous one is complete."""
 
@@ -71,9 +162,7 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        self._load.latencies_ms.append((time.perf_counter() - self._sent) * 1e3)
-        status = self._parser.get_status_code()
-        self._load.statuses[status] = self._load.statuses.get(status, 0) + 1
+        self._load.record(self._sent, self._parser.get_status_code())
         self._parser = httptools.HttpResponseParser(self)
         self._next()
 

@@ -126,14 +126,14 @@ def alternate(rounds: int, ours: Callable[[], float], reference: Callable[[], fl
     return Rates(**interleave(rounds, {"ours": ours, "reference": reference}))
 
 
-def interleave(rounds: int, sides: Mapping[Key, Callable[[], float]]) -> dict[Key, list[float]]:
+def interleave(rounds: int, sides: Mapping[Key, Callable[[], T]]) -> dict[Key, list[T]]:
     """Measure all sides once a round, each round beginning with another side.
 
     Returns:
         the results of each side, by round.
     """
     names = list(sides)
-    results: dict[Key, list[float]] = {name: [] for name in names}
+    results: dict[Key, list[T]] = {name: [] for name in names}
     for i in range(rounds):
         first = i % len(names)
         for name in (*names[first:], *names[:first]):
