@@ -131,7 +131,7 @@ class LLMAgent(Owning, MemoryWrites, Chatting):
         explain: bool = False,
         rerank: bool | Reranker | None = None,
         min_similarity: float | None = None,
-    ) -> list[Any]:
+    ) -> list[Match] | list[ExplainedMatch]:
         """Search this agent's memories for a text and return the best matches, best first.
 
         A cancelled search leaves nothing behind and does not disturb other callers.

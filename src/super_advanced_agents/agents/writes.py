@@ -161,8 +161,16 @@ class MemoryWrites(MemoryRelocation):
     async def _aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Delete memories by their ids, by a metadata filter or by both; return the number deleted.
 
-        With both `uids` and `where`, only memories that meet both are deleted. The deletion is durable when the call
-        returns. `where={}` deletes all memories of this agent.
+        The deletion is durable when the call returns. A call that is cancelled before its write began deletes nothing;
+        after that the write completes.
+
+        Args:
+            uids: the uids of the memories; unknown ones are ignored.
+            where: a filter (see `stores.filters`); `{}` matches all memories of this agent. With both `uids` and
+                `where`, only memories that meet both are deleted.
+
+        Raises:
+            InvalidInputError: neither `uids` nor `where` was given.
         """
         return await self.vector_store.adelete(uids, where=where, namespace=self.namespace)
 

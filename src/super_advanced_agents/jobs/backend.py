@@ -159,21 +159,32 @@ class JobBackend(Resource):
 
     @abstractmethod
     async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
-        """Return a job of a tenant, without long members if `brief`; None where there is none."""
+        """Return a job of a tenant, or None if it has no job of this id.
+
+        With `brief`, the result is left out, and so are arguments of more than 4 KiB.
+        """
 
     @abstractmethod
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
     ) -> list[JobInfo]:
-        """Return a tenant's jobs, newest first, without results, from the one before `after` on."""
+        """Return one page of a tenant's jobs, newest first, without results.
+
+        `after` is the id of the last job of the previous page; None for the first page.
+        """
 
     @abstractmethod
     async def acancel(self, tenant: str, job_id: str) -> JobInfo | None:
-        """Cancel a job that waits, or ask its worker to; one that has ended is left as it is."""
+        """Cancel a queued job, or ask the worker of a running job to cancel it; return the job.
+
+        A job that has ended is left as it is. None means that the tenant has no job of this id.
+        """
 
     @abstractmethod
     async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
-        """Queue a failed or cancelled job again, or those failed that have room; return how many.
+        """Queue a failed or cancelled job again, or all failed jobs; return the number queued.
+
+        Of all failed jobs, as many are queued as the tenant's limit on queued jobs admits.
 
         Raises:
             OverloadedError: the tenant has too many jobs that wait; not raised without `limits`.
@@ -230,13 +241,25 @@ class JobBackend(Resource):
         limits: JobLimits,
         error: str = "",
     ) -> bool:
-        """Submit a schedule's jobs and set its times, once: False where another scheduler has."""
+        """Submit the jobs of a due schedule and set its times, unless another scheduler has done so.
+
+        Args:
+            due: the schedule, as `adue_schedules` returned it.
+            jobs: the jobs to submit, one for each time that is not skipped.
+            next_at: the time at which the schedule is due next, in seconds since the epoch.
+            last_at: the latest of the times for which it fires; None when it fires for none.
+            limits: the limits of the tenant.
+            error: the reason why no jobs could be made; empty for none.
+
+        Returns:
+            False if another scheduler has done so.
+        """
 
     # -- uploads --------------------------------------------------------------------------------------------------
 
     @abstractmethod
     async def acreate_upload(self, tenant: str, upload_id: str, name: str, *, limits: JobLimits) -> UploadInfo:
-        """Store a new upload without bytes, or return the tenant's one of this id.
+        """Store a new upload without bytes, or return the tenant's existing upload of this id.
 
         Raises:
             InvalidInputError: the tenant has too many uploads.
@@ -246,7 +269,9 @@ class JobBackend(Resource):
     async def aadd_part(
         self, tenant: str, upload_id: str, offset: int, data: bytes, *, limits: JobLimits
     ) -> UploadInfo:
-        """Add bytes to an upload, durable on return, once; return it with its size.
+        """Append bytes to an upload, durable on return, and return the upload with its new size.
+
+        `offset` is the size of the upload before. A repeated part, which the upload has already, is not appended again.
 
         Raises:
             JobNotFoundError: the tenant has no such upload.
@@ -271,18 +296,22 @@ class JobBackend(Resource):
     async def aclaim(
         self, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits
     ) -> list[ClaimedJob]:
-        """Take jobs that are due, up to a number from each queue, fairly between tenants.
+        """Take queued jobs for a worker, fairly between tenants, and return them.
 
         A tenant with fewer running jobs goes first, then the job that has waited longest. A worker whose lease was
         lost gets none.
+
+        `free` has the number of jobs that the worker can take from each queue, `kinds` the kinds that it knows.
         """
 
     @abstractmethod
     async def asubmit_part(self, job: ClaimedJob, part: NewJob) -> JobInfo | None:
-        """Store a part of a running job, and return it as it is stored; None if that is to end.
+        """Store a part of a running job, and return it as it is stored.
 
-        The id of a part is `part_id` of that of its job, so that cancelling the job cancels its parts. None means that
-        the job is no longer this worker's, or is being cancelled.
+        The id of a part is derived from the job's by `part_id`, so that cancelling the job cancels its parts.
+
+        Returns:
+            The part; None if the job belongs to another worker by now, or is being cancelled.
         """
 
     @abstractmethod

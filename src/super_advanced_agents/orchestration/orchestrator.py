@@ -310,8 +310,14 @@ class Orchestrator(Registration):
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """Choose the agent best suited to a question, ask it, and return its text and sources.
 
-        Names and numbers of the text that stand in no source are named.
-        With it an orchestrator can be an agent of another one.
+        With this method an orchestrator can be registered as an agent of another one. Errors are those of `route`.
+
+        Args:
+            question: the question.
+            top_k: the number of memories that the agent looks at.
+
+        Returns:
+            The agent's answer; `unsupported` has the names and numbers of its text that stand in no source.
         """
         outcome = await self.aroute(question, top_k=top_k)
         return await checked_answer(outcome.text, outcome.sources, question)

@@ -165,7 +165,7 @@ class VectorStore(WriteOperations):
         weights: Weights | None = None,
         explain: bool = False,
         min_similarity: float | None = None,
-    ) -> list[Any]:
+    ) -> list[Match] | list[ExplainedMatch]:
         """Rank records by vector similarity and BM25 keyword score, and return the best `top_k`.
 
         The vector search and the keyword search each find max(30, `top_k`) candidates, or max(100, `top_k`) when
@@ -292,12 +292,23 @@ class VectorStore(WriteOperations):
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
         """Return the records with the given uids, in the order of `uids`.
 
-        Unknown uids are left out. Without `namespace`, a uid that several namespaces have returns each of its records.
+        Args:
+            uids: the uids; unknown ones are left out.
+            namespace: the namespace to read; all of them when None. A uid that several namespaces have then returns
+                each of its records.
         """
         return await self._perform(lambda bounds: GetRequest(bounds=bounds, uids=uids, namespace=namespace))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
-        """Return the number of records that match the filter `where`; None counts all records."""
+        """Return the number of records that match the filter `where`; None counts all records.
+
+        Args:
+            where: a filter over metadata (see `stores.filters`).
+            namespace: the namespace to count in; all of them when None.
+
+        Raises:
+            FilterError: `where` is malformed.
+        """
         return await self._perform(lambda bounds: CountRequest(bounds=bounds, where=where, namespace=namespace))
 
     async def ascan(

@@ -143,7 +143,7 @@ class RemoteAgent(RemoteChatting):
         explain: bool = False,
         rerank: bool | None = None,
         min_similarity: float | None = None,
-    ) -> list[Any]:
+    ) -> list[Match] | list[ExplainedMatch]:
         """Return the agent's memories (stored texts) that match a query text best, best first.
 
         Args:
