@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from super_advanced_agents.cli.output import print_json, print_note, report_erro
 
 if TYPE_CHECKING:
     from super_advanced_agents.client import RemoteAgent
+    from super_advanced_agents.server.main import ServerAddresses
+    from super_advanced_agents.tenancy.settings import Settings
 
 
 @report_errors
@@ -61,7 +64,6 @@ def serve(
     """Serve the agents of a data folder over REST and gRPC until Ctrl-C or SIGTERM."""
     from super_advanced_agents.server import main as run
     from super_advanced_agents.server.logs import configure_logging
-    from super_advanced_agents.server.mcp import configuration as mcp
     from super_advanced_agents.server.workers import check_workers, run_workers
     from super_advanced_agents.tenancy.model_loading import check_models_dir
     from super_advanced_agents.tenancy.settings import Settings
@@ -86,26 +88,34 @@ def serve(
     check_models_dir(settings)  # without it the server would listen, and never be ready
     configure_logging(settings.log_level, settings.log_format)
 
-    def on_listening(at: run.ServerAddresses) -> None:
-        if as_json:
-            members = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
-            members["mcp"] = at.rest + mcp.PATH
-            if at.metrics is not None:
-                members["metrics"] = at.metrics
-            print_json(members if at.admin_key is None else {**members, "admin_key": at.admin_key})
-        else:
-            urls = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
-            if at.metrics is not None:
-                print_note(f"Metrics at {at.metrics}.")
-            print_note(f"Serving at {urls} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
-            if at.admin_key is not None:
-                print_note(f"Admin key, shown this once: {at.admin_key}")
-                print_note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
-            print_note(f"For MCP clients:\n{mcp.client_configuration(at.rest, auth=settings.auth)}")
+    print_addresses = partial(_print_addresses_as_json if as_json else _print_addresses, settings)
+    run.serve(settings, on_listening=print_addresses, connect=_connect)
 
-    def connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
-        from super_advanced_agents.client import RemoteAgent
 
-        return RemoteAgent(url, agent, api_key=api_key)
+def _print_addresses_as_json(settings: Settings, at: ServerAddresses) -> None:
+    from super_advanced_agents.server.mcp import configuration as mcp
 
-    run.serve(settings, on_listening=on_listening, connect=connect)
+    members = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
+    members["mcp"] = at.rest + mcp.PATH
+    if at.metrics is not None:
+        members["metrics"] = at.metrics
+    print_json(members if at.admin_key is None else {**members, "admin_key": at.admin_key})
+
+
+def _print_addresses(settings: Settings, at: ServerAddresses) -> None:
+    from super_advanced_agents.server.mcp import configuration as mcp
+
+    urls = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
+    if at.metrics is not None:
+        print_note(f"Metrics at {at.metrics}.")
+    print_note(f"Serving at {urls} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
+    if at.admin_key is not None:
+        print_note(f"Admin key, shown this once: {at.admin_key}")
+        print_note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
+    print_note(f"For MCP clients:\n{mcp.client_configuration(at.rest, auth=settings.auth)}")
+
+
+def _connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
+    from super_advanced_agents.client import RemoteAgent
+
+    return RemoteAgent(url, agent, api_key=api_key)
