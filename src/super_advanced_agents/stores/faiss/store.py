@@ -18,7 +18,6 @@ from super_advanced_agents._runtime.concurrency.budget import Budget, spend
 from super_advanced_agents._runtime.concurrency.futures import Future, driven_by_thread
 from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
 from super_advanced_agents.config import LIMITS, Limits, checked_agent_name
-from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpirySweeper
@@ -42,7 +41,7 @@ from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.local.folder import StoreFolder
-from super_advanced_agents.stores.options import IndexKind, Metric, Storage
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage, check_choice, check_integer
 from super_advanced_agents.stores.requests import (
     AddRequest,
     CountRequest,
@@ -117,16 +116,11 @@ class FAISSVectorStore(MaintenanceOperations):
         max_queued_records: int = 20_000,
     ) -> None:
         self._limits = limits or LIMITS
-        if type(dim) is not int or not 1 <= dim <= self._limits.dim:
-            raise ConfigurationError(f"dim must be an integer from 1 to {self._limits.dim}, not {dim!r}")
-        if index not in get_args(IndexKind):
-            raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
-        if metric not in get_args(Metric):
-            raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
-        if storage not in get_args(Storage):
-            raise ConfigurationError(f"storage must be one of {', '.join(get_args(Storage))}, not {storage!r}")
-        if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
-            raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
+        check_integer("dim", dim, 1, self._limits.dim)
+        check_choice("index", index, get_args(IndexKind))
+        check_choice("metric", metric, get_args(Metric))
+        check_choice("storage", storage, get_args(Storage))
+        check_integer("buffer_rows", buffer_rows, 16, 65_536)
         self._dim, self._metric, self._index_kind = dim, metric, index
         self._folder = None if path is None else StoreFolder(path, database=DATABASE_FILE)
         folder = None if self._folder is None else self._folder.path
@@ -155,15 +149,9 @@ class FAISSVectorStore(MaintenanceOperations):
             Writer(state).write, name="store writer", cost=cost_of,
             max_batch_cost=_MAX_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
-        self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._search_engine.search, name="store searcher", cost=_search_cost,
-            max_batch_cost=_MAX_BATCHED_SEARCHES, max_queue_cost=_MAX_QUEUED_READS,
-        )  # fmt: skip
+        self._searcher = self._new_searcher(_MAX_BATCHED_SEARCHES)
         # A queue of their own, so that vector searches do not wait for keyword searches that index new texts first.
-        self._keyword_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._search_engine.search, name="store searcher", cost=_search_cost,
-            max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES, max_queue_cost=_MAX_QUEUED_READS,
-        )  # fmt: skip
+        self._keyword_searcher = self._new_searcher(_MAX_BATCHED_KEYWORD_SEARCHES)
         self._sweeper = ExpirySweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
         self._handlers: dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]] = {
@@ -180,6 +168,12 @@ class FAISSVectorStore(MaintenanceOperations):
             ScanRequest: self._scan,
             StatsRequest: self._stats,
         }
+
+    def _new_searcher(self, max_batch_cost: int) -> MicroBatcher[Search, list[list[Match]]]:
+        return MicroBatcher(
+            self._search_engine.search, name="store searcher", cost=_search_cost,
+            max_batch_cost=max_batch_cost, max_queue_cost=_MAX_QUEUED_READS,
+        )  # fmt: skip
 
     @property
     def dim(self) -> int:

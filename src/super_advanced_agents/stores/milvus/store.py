@@ -19,7 +19,7 @@ from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.milvus.engine.address import MilvusAddress
 from super_advanced_agents.stores.milvus.engine.opening import connect
-from super_advanced_agents.stores.options import IndexKind, Metric
+from super_advanced_agents.stores.options import IndexKind, Metric, check_choice, check_integer
 from super_advanced_agents.stores.requests import (
     AddRequest,
     CountRequest,
@@ -107,12 +107,9 @@ class MilvusVectorStore(VectorStore):
         self._limits = limits or LIMITS
         if type(dim) is not int or not MIN_DIM <= dim <= MAX_DIM:
             raise ConfigurationError(f"dim must be an integer from {MIN_DIM} to {MAX_DIM} over Milvus, not {dim!r}")
-        if index not in get_args(IndexKind):
-            raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
-        if metric not in get_args(Metric):
-            raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
-        if type(partitions) is not int or not 1 <= partitions <= 1_024:
-            raise ConfigurationError(f"partitions must be an integer from 1 to 1024, not {partitions!r}")
+        check_choice("index", index, get_args(IndexKind))
+        check_choice("metric", metric, get_args(Metric))
+        check_integer("partitions", partitions, 1, 1_024)
         self._connection = connection = connect(MilvusAddress.of(url, api_key=api_key))
         try:
             opened = open_collection(connection, dim=dim, metric=metric, index=index, partitions=partitions)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, get_args
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, Limits
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.options import Metric
+from super_advanced_agents.stores.options import Metric, check_choice, check_integer
 from super_advanced_agents.stores.predicates import search_by_predicate
 from super_advanced_agents.stores.requests import AddRequest, PredicateSearchRequest, PutRequest, Request, StatsRequest
 from super_advanced_agents.stores.validation import bounded_rows, unit_rows
@@ -72,14 +72,10 @@ class PgVectorStore(VectorStore):
     ) -> None:
         self._limits = limits or LIMITS
         most = min(_MAX_DIM, self._limits.dim)
-        if type(dim) is not int or not 1 <= dim <= most:
-            raise ConfigurationError(f"dim must be an integer from 1 to {most}, not {dim!r}")
-        if metric not in get_args(Metric):
-            raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
-        if storage not in _STORAGES:
-            raise ConfigurationError(f"storage must be one of {', '.join(_STORAGES)}, not {storage!r}")
-        if type(connections) is not int or not 1 <= connections <= 1_000:
-            raise ConfigurationError(f"connections must be an integer from 1 to 1000, not {connections!r}")
+        check_integer("dim", dim, 1, most)
+        check_choice("metric", metric, get_args(Metric))
+        check_choice("storage", storage, _STORAGES)
+        check_integer("connections", connections, 1, 1_000)
         if graph_rows is not None and (type(graph_rows) is not int or graph_rows < 1):
             raise ConfigurationError(f"graph_rows must be a positive integer or None, not {graph_rows!r}")
         self._dim, self._metric, self._storage = dim, metric, storage
