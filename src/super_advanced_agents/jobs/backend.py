@@ -165,6 +165,10 @@ class JobBackend(Resource):
         """
 
     @abstractmethod
+    async def astored(self, job_ids: Collection[str]) -> set[str]:
+        """Return those of some ids that are of stored jobs, of any tenant and in any state."""
+
+    @abstractmethod
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
     ) -> list[JobInfo]:

@@ -31,6 +31,7 @@ from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
+from super_advanced_agents.jobs.shard_folders import adelete_unneeded
 from super_advanced_agents.telemetry import get_logger, histogram, tracing
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
@@ -154,6 +155,8 @@ class Worker:
             await self._scheduler.afire()
         if now >= self._sweep_at:
             n = await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
+            if self._runtime is not None:
+                await adelete_unneeded(self._runtime.settings.files_folder, self._backend)
             self._sweep_at = now + (_SWEEP_S if n < SWEEP_JOBS else _IDLE_S)
         free = self._free()
         if free:

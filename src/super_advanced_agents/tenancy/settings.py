@@ -40,16 +40,15 @@ _EMBEDDING = {"embedding_model", "embedding_precision", "embedding_base_url"}
 class Settings(BaseSettings):
     """Hold the settings of one process, from arguments and `SAA_...` environment variables.
 
-    They are validated when they are loaded. Arguments override environment variables, which override the defaults.
-
-    Each setting has an environment variable, `SAA_` and its name in capitals. `load` raises `ConfigurationError`
-    for an invalid value, with the name of the setting and of its variable.
+    Each setting has an environment variable, `SAA_` and its name in capitals. Arguments override environment variables,
+    which override the defaults. `load` raises `ConfigurationError` for an invalid value, with the name of the setting
+    and of its variable.
 
     Attributes:
         data_dir: the folder of all persistent data; the default store is in its `store` subfolder. Commands
             use `./saa-data` if it exists, else the user's data folder for this package.
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
-            `SAA_STORE_URL` is the same variable by another name.
+            `SAA_STORE_URL` is another name of the variable.
         state: the URL of the PostgreSQL database of the catalog, the API keys and idempotent requests, which servers
             share; that of the store when None and it is PostgreSQL, else the data folder.
         models_dir: the folder of all models; the user's cache folder when None.
@@ -289,6 +288,11 @@ class Settings(BaseSettings):
     def server_dir(self) -> Path:
         """The folder of API keys and other files that only this server may read."""
         return self.data_dir / "server"
+
+    @property
+    def files_folder(self) -> Path:
+        """The folder with a folder of files for each tenant."""
+        return self.files_dir or self.data_dir / "files"
 
     @property
     def embedding_cache(self) -> Path | None:

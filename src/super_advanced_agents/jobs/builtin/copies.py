@@ -163,4 +163,4 @@ def _report_records(report: object, done: int) -> None:
 
 def files_of(runtime: Runtime, tenant: str) -> Path:
     """Return the folder of a tenant's files, which the names in arguments of jobs refer to."""
-    return (runtime.settings.files_dir or runtime.settings.data_dir / "files") / tenant
+    return runtime.settings.files_folder / tenant

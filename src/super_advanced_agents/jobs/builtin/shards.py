@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.dividing import run_parts
 from super_advanced_agents.jobs.kinds import job
+from super_advanced_agents.jobs.shard_folders import shards_folder
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, Summary
 from super_advanced_agents.types import JSONValue
@@ -26,12 +25,6 @@ from super_advanced_agents.types import JSONValue
 if TYPE_CHECKING:
     from super_advanced_agents.tenancy.importing.plan import Plan
     from super_advanced_agents.tenancy.importing.shards import Shards
-
-_FOLDER = ".shards"
-"""The hidden folder of a tenant's files that holds shards; imports pass over hidden folders."""
-
-_LEAST_KEPT_S = 28 * 86_400.0
-"""The least time for which shards are kept of an import that may be retried."""
 
 _SHOWN, _SHOWN_OF_SHARD = 20, 3
 _SHOWN_CHARS = 300
@@ -57,7 +50,7 @@ async def import_shard(
     for access in (Access.WRITE, Access.READ):
         context.require(access)
     folder = files_of(context.runtime, context.tenant)
-    path = _shards_folder(folder, checked_name(parent, "parent")) / shard_name(number)
+    path = shards_folder(folder, checked_name(parent, "parent")) / shard_name(number)
     summary = await _apply(context, path, digest, agent_of(context, agent), "stores a shard")
     return {
         "stored": summary.stored,
@@ -83,14 +76,12 @@ async def import_in_shards(
     """
     from super_advanced_agents.tenancy.importing.shards import FIRST, LAST
 
-    shards_folder = _shards_folder(folder, context.job_id)
+    own_folder = shards_folder(folder, context.job_id)
     target = agent_of(context, agent)
-    kept_s = max(_LEAST_KEPT_S, 4 * context.runtime.settings.jobs_kept_s)
 
     async def plan_once() -> dict[str, JSONValue]:
         await context.progress(0, None, "reads the files")
-        await in_thread(lambda: _delete_old(shards_folder.parent, kept_s), name="delete old shards")
-        summary, shards = await in_thread(lambda: plan(shards_folder), name="plan shards")
+        summary, shards = await in_thread(lambda: plan(own_folder), name="plan shards")
         return {
             "summary": result_of(summary, folder),
             "parts": [[part.memories, part.digest] for part in shards.parts],
@@ -99,7 +90,7 @@ async def import_in_shards(
         }
 
     async def take(name: str, digest: str, note: str) -> int:
-        return (await _apply(context, shards_folder / name, digest, target, note)).deleted
+        return (await _apply(context, own_folder / name, digest, target, note)).deleted
 
     planned: dict[str, Any] = await context.step("plan", plan_once)
     # A step, as a second time would delete what the shards have stored.
@@ -111,7 +102,7 @@ async def import_in_shards(
     units = [memories for memories, _ in planned["parts"]]
     results = await run_parts(context, import_shard, arguments, units, note="imports memories in shards")
     deleted += await context.step("last", take, LAST, planned["last"], "moves and deletes memories")
-    await in_thread(lambda: shutil.rmtree(shards_folder, ignore_errors=True), name="delete shards")
+    await in_thread(lambda: shutil.rmtree(own_folder, ignore_errors=True), name="delete shards")
     whole = {**planned["summary"], "deleted": deleted}
     stored: list[dict[str, Any]] = [result for result in results if isinstance(result, dict)]
     for name in ("stored", "replaced", "failed"):
@@ -207,14 +198,3 @@ def _shown(summary: Summary, folder: Path, n: int) -> list[JSONValue]:
         f"{line.location.source.removeprefix(str(folder))}:{line.location.line}: {line.reason}"[:_SHOWN_CHARS]
         for line in summary.rejected_lines[:n]
     ]
-
-
-def _delete_old(folders: Path, kept_s: float) -> None:
-    for folder in folders.iterdir() if folders.is_dir() else ():
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > kept_s:
-                shutil.rmtree(folder)
-
-
-def _shards_folder(folder: Path, job_id: str) -> Path:
-    return folder / _FOLDER / job_id

@@ -98,6 +98,9 @@ class SQLJobBackend(JobBackend):
     async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
         return await self._read(lambda db: calls.get(db, tenant, job_id, self._clock.now(), brief=brief))
 
+    async def astored(self, job_ids: Collection[str]) -> set[str]:
+        return await self._read(lambda db: calls.stored(db, job_ids))
+
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
     ) -> list[JobInfo]:

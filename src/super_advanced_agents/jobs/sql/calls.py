@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
@@ -83,6 +83,11 @@ def get(db: Database, tenant: str, job_id: str, now: float, *, brief: bool = Fal
     columns = LISTED_JOB if brief else JOB
     rows = db.execute(f"SELECT {columns} FROM jobs WHERE id = ? AND tenant = ?", (job_id, tenant))  # noqa: S608
     return job_info(rows[0], served=served_by_workers(db), now=now) if rows else None
+
+
+def stored(db: Database, job_ids: Iterable[str]) -> set[str]:
+    """Return those of some ids that are of stored jobs."""
+    return {job_id for job_id in job_ids if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,))}
 
 
 def served_by_workers(db: Database) -> list[Served]:

@@ -153,7 +153,7 @@ def _own_copies(settings: Settings) -> Iterator[Path]:
     backups = settings.backups_dir or settings.data_dir / "backups"
     if backups.is_dir():
         yield from backups.iterdir()
-    for folder in (settings.files_dir or settings.data_dir / "files", settings.data_dir / "jobs" / "uploads"):
+    for folder in (settings.files_folder, settings.data_dir / "jobs" / "uploads"):
         yield from (path for path in folder.rglob("*") if path.is_file())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -31,8 +32,10 @@ def compact(
     from super_advanced_agents.tenancy.data_folder.compacting import compact_data_folder, old_copies
     from super_advanced_agents.tenancy.settings import Settings
 
-    done = None if copies_only else compact_data_folder(data_dir, delete_ended_jobs=delete_ended)
-    copies = old_copies(Settings.load(data_dir=data_dir))
+    settings = Settings.load(data_dir=data_dir)
+    delete_jobs = partial(delete_ended, files_folder=settings.files_folder)
+    done = None if copies_only else compact_data_folder(data_dir, delete_ended_jobs=delete_jobs)
+    copies = old_copies(settings)
     if done is not None:
         paths = [copy.path for copy in copies]
         record_command(data_dir, "compact", tenant="", items=done.expired, copies=paths)
