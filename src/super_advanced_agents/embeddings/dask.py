@@ -235,7 +235,10 @@ class DaskEngine(EmbeddingEngine):
             )
         matrix: Matrix = np.asarray(answer["vectors"], np.float32)
         if matrix.ndim != 2 or len(matrix) != n:
-            raise EmbeddingError("a Dask worker did not return one vector per text")
+            raise EmbeddingError(
+                "a Dask worker did not return one vector per text",
+                hint="install the same version of super-advanced-agents on all workers",
+            )
         self._dim = matrix.shape[1]
         return matrix
 

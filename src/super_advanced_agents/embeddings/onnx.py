@@ -115,7 +115,10 @@ class _Session:
         vectors = np.asarray(vectors, np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.all(np.isfinite(norms)) or not np.all(norms):
-            raise EmbeddingError("the embedding model returned a zero or non-finite vector")
+            raise EmbeddingError(
+                "the embedding model returned a zero or non-finite vector",
+                hint="check its files with: saa doctor",
+            )
         unit: Matrix = vectors / norms
         return unit
 

@@ -111,7 +111,8 @@ def pull(
     folder = _model_folder(name, models_dir)
     sources = [candidate for candidate in folder.spec.sources if source in {None, candidate.kind}]
     if not sources:
-        raise ConfigurationError(f"the model {name!r} has no source of kind {source!r}")
+        kinds = ", ".join(sorted({candidate.kind for candidate in folder.spec.sources}))
+        raise ConfigurationError(f"the model {name!r} has no source of kind {source!r}", hint=f"use one of {kinds}")
     report = on_progress or _ignore_progress
     report(PullProgress(model=name, step="check"))
     if not folder.damaged_files() and graphs.all_cached(folder):

@@ -253,13 +253,16 @@ class _RemoteAgent:
 
 
 class _UnreachableAgent:
-    # a declared agent of another server, in a process without `connect`: only asking it is an error
+    # A declared agent of another server in a process without `connect`, which fails when it is asked.
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        raise ConfigurationError(f"agent {self._name!r} is on another server, and this process reaches none")
+        raise ConfigurationError(
+            f"agent {self._name!r} is on another server, and this process has no client for it",
+            hint="ask the orchestrator through a server: saa serve",
+        )
 
 
 class _ChargedCritic:

@@ -30,7 +30,10 @@ async def chosen_reranker(
         RateLimitedError: the allowance is used up.
     """
     if rerank and not context.principal.allows(Access.GENERATE):
-        raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
+        raise PermissionDeniedError(
+            f"'rerank' needs the scope {Access.GENERATE.value!r}",
+            hint=f"leave it out, or use a key of `saa keys create --scope {Access.GENERATE.value}`",
+        )
     if reranks(rerank, agent, workspace):
         await context.charge(_TOKENS)
     return workspace.reranker if rerank else rerank

@@ -51,7 +51,7 @@ class SliceWorker:
 
         Args:
             work: the computation.
-            owner: whose it is, such as a tenant.
+            owner: the name of its owner, such as a tenant; owners take turns.
 
         Raises:
             OverloadedError: too many computations are unfinished.
@@ -62,7 +62,11 @@ class SliceWorker:
             if self._closed:
                 raise ResourceClosedError(f"{self._name} is closed")
             if self._unfinished >= self._max_queue:
-                raise OverloadedError(f"{self._name} is full", retry_after_s=1.0)
+                raise OverloadedError(
+                    f"the queue of {self._name} is full",
+                    retry_after_s=1.0,
+                    hint="try again later, or send fewer at once",
+                )
             self._jobs.setdefault(owner, deque()).append(_Job(work, future))
             self._unfinished += 1
             if self._thread is None:

@@ -18,7 +18,6 @@ from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
-    ConfigurationError,
     DimensionMismatchError,
 )
 from super_advanced_agents.protocol import operations as ops
@@ -28,7 +27,7 @@ from super_advanced_agents.protocol.requests import (
     DeleteCollectionRequest,
     GetCollectionRequest,
 )
-from super_advanced_agents.stores.options import Metric
+from super_advanced_agents.stores.options import Metric, check_integer
 from super_advanced_agents.stores.requests import AddRequest, ScanRequest, SearchRequest
 from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, Where
 
@@ -69,8 +68,8 @@ class DistributedVectorStore(RemoteVectorStore):
         ca_file: str | Path | None = None,
         dim: int | None = None,
     ) -> None:
-        if dim is not None and (type(dim) is not int or not 1 <= dim <= LIMITS.dim):
-            raise ConfigurationError(f"dim must be an integer from 1 to {LIMITS.dim}, not {dim!r}")
+        if dim is not None:
+            check_integer("dim", dim, 1, LIMITS.dim)
         connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__(checked_name(collection, "collection"))
         self._connection = connection

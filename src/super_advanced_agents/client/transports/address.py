@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from super_advanced_agents.errors import ConfigurationError
 
 _PORTS = {"grpc": 50051, "grpcs": 443, "http": 80, "https": 443}
+_FORMS = "use grpc://host:port, grpcs://, http:// or https://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,19 @@ class Address:
             parts = urlsplit(url)
             port = parts.port
         except (ValueError, AttributeError) as exc:
-            raise ConfigurationError(f"{url!r:.200} is not an address of a server") from exc
+            raise ConfigurationError(f"{url!r:.200} is not an address of a server", hint=_FORMS) from exc
         if parts.username or parts.password:
             raise ConfigurationError("the address holds a user name or a password", hint="give the key as api_key")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ConfigurationError(
                 f"{url!r:.200} is not an address of a server",
-                hint="use grpc://host:port, grpcs://, http:// or https://",
+                hint=_FORMS,
             )
         if parts.query or parts.fragment or (parts.scheme.startswith("grpc") and parts.path.strip("/")):
-            raise ConfigurationError(f"{url!r:.200} holds more than the address of a server")
+            raise ConfigurationError(
+                f"{url!r:.200} holds more than the address of a server",
+                hint=f"{_FORMS}, and name an agent or a collection by its own argument",
+            )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         return cls(url.rstrip("/"), parts.scheme, f"{host}:{port or _PORTS[parts.scheme]}")
 

@@ -105,7 +105,9 @@ class IssuerKeys:
         if key is None and not self._keys:
             raise _unavailable_error()
         if key is None:
-            raise AuthenticationError("the token is signed with a key that its issuer does not publish")
+            raise AuthenticationError(
+                "the token is signed with a key that its issuer does not publish", hint="ask the issuer for a new token"
+            )
         return key
 
     async def aclose(self) -> None:

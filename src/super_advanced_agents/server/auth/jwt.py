@@ -64,7 +64,9 @@ class TokenVerifier:
             EngineUnavailableError: the issuer's keys cannot be fetched now.
         """
         if len(token) > _MAX_CHARS:
-            raise AuthenticationError(f"the token is longer than {_MAX_CHARS} characters")
+            raise AuthenticationError(
+                f"the token is longer than {_MAX_CHARS} characters", hint="ask the issuer for one with fewer claims"
+            )
         digest = hashlib.sha256(token.encode()).digest()
         verified = self._verified.get(digest)
         if verified is not None and time.time() < verified.expires_at and verified.generation == self._keys.generation:
@@ -112,7 +114,9 @@ class TokenVerifier:
         try:
             tenant = checked_name(claims.get(self._tenant_claim, ""), "tenant")
         except InvalidInputError:
-            raise AuthenticationError(f"the token's claim {self._tenant_claim!r} names no tenant") from None
+            raise AuthenticationError(
+                f"the token's claim {self._tenant_claim!r} names no tenant", hint="ask the issuer for one that does"
+            ) from None
         if isinstance(scopes_value, str):
             names: list[Any] = scopes_value.split()
         else:

@@ -259,7 +259,7 @@ async def test_remote_agent_in_a_process_without_connections_fails_when_called(s
     """Opening the runtime succeeds, so that commands on the store work."""
     async with Runtime(settings) as runtime:
         await runtime.aopen()
-        with pytest.raises(ConfigurationError, match="reaches none"):
+        with pytest.raises(ConfigurationError, match="has no client for it"):
             await runtime.orchestrators.of("default", "desk").achain("q", ["general"])
 
 
