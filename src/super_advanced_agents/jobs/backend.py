@@ -247,16 +247,9 @@ class JobBackend(Resource):
     ) -> bool:
         """Submit the jobs of a due schedule and set its times, unless another scheduler has done so.
 
-        Args:
-            due: the schedule, as `adue_schedules` returned it.
-            jobs: the jobs to submit, one for each time that is not skipped.
-            next_at: the time at which the schedule is due next, in seconds since the epoch.
-            last_at: the latest of the times for which it fires; None when it fires for none.
-            limits: the limits of the tenant.
-            error: the reason why no jobs could be made; empty for none.
-
-        Returns:
-            False if another scheduler has done so.
+        Return False if another scheduler has. There is one job for each time that is not skipped. `next_at` is the
+        time at which the schedule is due next, `last_at` the latest of the times for which it fires (None for none), in
+        seconds since the epoch; `error` is the reason why no jobs could be made.
         """
 
     # -- uploads --------------------------------------------------------------------------------------------------
