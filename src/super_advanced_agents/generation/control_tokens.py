@@ -26,7 +26,7 @@ def beginnings(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 KNOWN = beginnings(_FAMILIES)
-"""The tokens of the known families of chat templates; nobody says which model a server runs."""
+"""The tokens of the known families of chat templates, since a server may run any model."""
 
 
 def break_up(text: str, *tokens: re.Pattern[str] | None) -> str:

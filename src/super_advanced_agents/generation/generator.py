@@ -391,7 +391,7 @@ class LLMGenerator(Resource):
 
 
 def _refuse(job: Job | None, error: BaseException) -> None:
-    # It was queued and had to give way. The reader of a stream waits for its pieces, not for its future.
+    # Ends a queued job that another share displaced. The reader of a stream waits for its pieces, not for its future.
     if job is not None:
         job.finish(error)
 

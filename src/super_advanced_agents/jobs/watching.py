@@ -15,7 +15,8 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 async def watched(backend: JobBackend, tenant: str, job_id: str) -> AsyncGenerator[JobInfo | None, None]:
     """Yield a job now and after each change, until it has ended; None once there is none.
 
-    Jobs of everybody wake it. So it reads little, and pauses the longer the more often others woke it in vain.
+    Changes of any tenant's jobs wake it. So it reads a brief form of the job, and its pauses grow as long as only other
+    jobs change.
     """
     seen, pause_s = 0, _SHORTEST_PAUSE_S
     last: JobInfo | None = None

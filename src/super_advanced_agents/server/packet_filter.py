@@ -34,7 +34,7 @@ def drop_new_connections(listener: socket.socket, clients: Iterable[str] | None 
     Args:
         listener: the socket.
         clients: the addresses, as `connections.client_of` returns them, 60 at most; none to drop no more packets,
-            None to drop those of everybody.
+            None to drop those of all clients.
 
     Raises:
         OSError: the system refuses the program.

@@ -87,7 +87,7 @@ class WriteRequest(Request[R]):
 
     Attributes:
         write_id: identifies the write: a tenant's second request with the same id changes nothing and gets the result
-            of the first, for a day; another write with it is refused. None for a write that nobody repeats.
+            of the first, for a day; another write with it is refused. None for a write that is not repeated.
     """
 
     write_id: str | None = None

@@ -158,7 +158,7 @@ def check_unharmed(file: Path) -> None:
     Called before it is opened again.
 
     Raises:
-        CorruptStoreError: it did, and nobody has said since that it may be used as it is; or its file is missing while
+        CorruptStoreError: it did, and its use was not confirmed since; or its file is missing while
             its write-ahead log is there, which SQLite would delete.
     """
     missing = not _has_content(file)

@@ -51,7 +51,7 @@ class MicroBatcher(Generic[Item, Result]):
         urgent: returns whether an item goes before those that are not urgent, which keep a quarter of the work; they
             are never in one batch.
         max_running_per_share: the largest number of items of one share that run at once, except of `NO_SHARE`.
-        on_refused: called with an item that was queued and had to give way, and the error that its future gets.
+        on_refused: called with a queued item that an item of another share displaces, and the error of its future.
         workers: the number of threads that run batches in parallel.
         spare_worker: let an urgent batch run beside them in a thread of its own, if no other urgent batch runs.
         idle_s: seconds after which a worker without work ends; 10 when None.

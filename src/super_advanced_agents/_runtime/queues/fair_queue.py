@@ -134,7 +134,7 @@ class FairQueue(Generic[Item, Result]):
         self.cost -= entry.cost
 
     def make_room(self, share: str, cost: int) -> list[Entry[Item, Result]] | None:
-        """Take out what must give way to an entry of this share and cost.
+        """Take out the entries that an entry of this share and cost displaces.
 
         A share that would wait with no more than its equal part of the queue is never refused: the share that has the
         most waiting loses its youngest entries. So one share alone may fill the queue, until another one comes.

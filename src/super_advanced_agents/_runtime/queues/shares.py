@@ -1,4 +1,4 @@
-"""The share on whose behalf the current code works: the tenant of a request, or nobody's.
+"""The current share: the tenant for which the current code works, or `NO_SHARE`.
 
 Queues and caches that several tenants use divide themselves by it. It is read where work is submitted, in the caller's
 context, since worker threads serve everybody.

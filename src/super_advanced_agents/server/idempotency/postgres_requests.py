@@ -44,7 +44,7 @@ class PostgresRequestTable:
     Args:
         state: the open database; closing this object leaves it open.
         max_keys: how many requests of one tenant are stored, to within `_COUNT_EVERY`; the oldest are deleted first.
-        max_bytes: how many bytes of replies are stored for one tenant, likewise.
+        max_bytes: the bytes of replies that are stored for one tenant, counted in the same way.
 
     Attributes:
         shared: True, as other servers use the same table.

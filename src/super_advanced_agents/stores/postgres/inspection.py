@@ -45,7 +45,7 @@ class StoreState:
         dead: rows that were deleted or replaced and still take space, as PostgreSQL estimates them.
         live: the rows of all tables, likewise.
         invalid_indexes: indexes that no search uses and each write pays for, such as those of interrupted builds.
-        missing_indexes: indexes that somebody dropped.
+        missing_indexes: indexes of the schema that do not exist.
         graphs: namespaces that have a graph.
         models: embedding model -> the namespaces whose vectors it made.
     """

@@ -59,7 +59,7 @@ class TenantView(StoreWrapper):
         return await self._store._anamespaces(self._tenant, limit)
 
     async def _atenants(self) -> list[str] | None:
-        return None  # the other tenants are nobody's business here
+        return None  # a view of one tenant does not name the others
 
     def _check_open(self) -> None:
         self._store._check_open()  # a view owns nothing, so it is open as long as its store is

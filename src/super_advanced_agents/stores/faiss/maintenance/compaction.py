@@ -1,4 +1,4 @@
-"""Compaction of a store that nobody uses: no byte of what was deleted stays in its folder."""
+"""Compaction of a closed store, after which its folder has no byte of deleted records."""
 
 from __future__ import annotations
 

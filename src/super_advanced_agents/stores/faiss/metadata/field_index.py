@@ -38,7 +38,7 @@ _MANY_VALUES = 4_096
 _STEP = 1_024
 """The number of comparisons between two pauses that let other threads run."""
 _DIGEST_KEY = token_bytes(16)
-"""Of this process, so that nobody can choose values with equal digests."""
+"""A random key of this process, so that no caller can choose values with equal digests."""
 
 K = TypeVar("K")
 

@@ -25,7 +25,7 @@ _SCOPES = 1_000
 
 
 class ExpirySweeper:
-    """Delete the records that have expired, and forget writes that nobody repeats any more.
+    """Delete expired records, and the ids of writes that are too old to be repeated.
 
     All methods run in the event loop of the database's connections.
 
