@@ -89,7 +89,7 @@ def create_if_missing(connection: MilvusConnection, name: str, schema: Any) -> N
 
 
 def complete(connection: MilvusConnection, name: str, partitions: Sequence[str], indexes: Any) -> None:
-    """Create what a collection lacks of its partitions and its index, and load it."""
+    """Create the missing partitions and index of a collection, and load it."""
     from pymilvus import MilvusException
 
     client = connection.client

@@ -30,7 +30,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Relocate:
-    """Say of a stored memory where it stands now; its text and its vector stay.
+    """Move a stored memory to its new file and position; its text and its vector stay.
 
     Attributes:
         uid: the memory.

@@ -98,7 +98,7 @@ class StoredFiles:
         return self._sources
 
     def with_uids(self, uids: list[str]) -> Iterator[StoredPart]:
-        """Yield those memories that have one of these uids, in this order."""
+        """Yield the stored memories with these uids, in the order of the uids."""
         for start in range(0, len(uids), _UIDS):
             batch = uids[start : start + _UIDS]
             found = {record.uid: record for record in scan_all(self._memories, {"$uid": {"$in": batch}})}

@@ -42,7 +42,7 @@ _Opening = asyncio.Task[tuple[asyncio.Transport, asyncio.BaseProtocol]]
 
 
 class Acceptor:
-    """Accept connections, count them by `ConnectionCaps`, and serve each with a protocol of its own.
+    """Accept connections within `ConnectionCaps`, and serve each with a protocol of its own.
 
     A connection beyond the caps is answered 503 without TLS, and closed without a response with TLS. When the process
     has no free descriptor, an idle connection is closed, and the others wait in the kernel's backlog.

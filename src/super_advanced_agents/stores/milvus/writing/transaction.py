@@ -77,7 +77,7 @@ class Transaction:
         self._sessions.update(((namespace, name), _Session(places[name])) for name in names)
 
     def assume_new(self, keys: Iterable[str]) -> None:
-        """Take it that no rows have these primary keys, because they were just made."""
+        """Mark primary keys as new, so that no rows are looked up for them."""
         for key in keys:
             self._rows.setdefault(key, None)
 
