@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from super_advanced_agents.client import RemoteAgent
+from super_advanced_agents.client.remote_jobs import RemoteJobs
 from super_advanced_agents.telemetry import tracing
 
 _CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -89,6 +91,22 @@ def test_search_of_a_remote_agent_is_one_trace_through_its_batches(machine, clie
     assert b"texttt" not in texts
     assert b"queryyy" not in texts
     assert machine.key.encode() not in texts
+
+
+def test_attempt_of_a_job_links_to_the_call_that_submitted_it(machine, client_spans):
+    """It is a trace of its own, since it may run hours later in another process."""
+    with (
+        _collector() as (endpoint, spans),
+        machine.server(environment={"SAA_TRACES_ENDPOINT": endpoint}) as client,
+        RemoteJobs(client.startup_info["url"], api_key=machine.key) as jobs,
+    ):
+        submitted = jobs.submit("probe_recall")
+        while not jobs.get(submitted.id).state.final:
+            time.sleep(0.05)
+    [call] = _named(spans, "submitJob")
+    [attempt] = _named(spans, "job probe_recall")
+    assert [link.span_id for link in attempt.links] == [call.span_id]
+    assert attempt.trace_id != call.trace_id
 
 
 def test_context_of_any_caller_is_taken_and_errors_are_marked(machine):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.jobs.progress import Progress
-from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo, UploadInfo
+from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo, UploadInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class NewJob:
         max_attempts: the number of attempts after which it fails for good.
         schedule: the schedule that submits it; None for a caller.
         upload: the upload that it uses; None for none.
+        trace: the span that submits it, as W3C's `traceparent`; None while traces are off.
     """
 
     id: str
@@ -39,6 +40,7 @@ class NewJob:
     max_attempts: int = 5
     schedule: str | None = None
     upload: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class ClaimedJob:
         max_attempts: the number of attempts after which it fails for good.
         steps: the results of finished steps as JSON, by name.
         upload: the upload that it uses; None for none.
+        trace: the span that submitted it, as W3C's `traceparent`; None for none.
     """
 
     id: str
@@ -72,6 +75,7 @@ class ClaimedJob:
     max_attempts: int
     steps: dict[str, bytes] = field(repr=False)
     upload: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,18 +383,3 @@ class JobBackend(Resource):
 
         Returns at once if that is no longer `seen`, the number that the caller got before it looked for work.
         """
-
-
-def part_id(job_id: str, number: int) -> str:
-    """Return the id of a part of a job; no caller can choose such an id."""
-    return f"{job_id}.{number:05}"
-
-
-def result_of(data: bytes | None) -> JSONValue:
-    """Return the value of stored JSON; None where there is none."""
-    if data is None:
-        return None
-    import orjson
-
-    value: JSONValue = orjson.loads(data)
-    return value

@@ -27,6 +27,7 @@ from super_advanced_agents.jobs.sql import SQLJobBackend
 from super_advanced_agents.jobs.uploads import Uploads
 from super_advanced_agents.jobs.watching import watched
 from super_advanced_agents.jobs.worker import DEFAULT_QUEUES, Worker, WorkerOptions
+from super_advanced_agents.telemetry import tracing
 from super_advanced_agents.tenancy.context import Access, Principal, SupportsCharge
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
@@ -120,6 +121,7 @@ class Jobs(Resource):
             key=found.key_of(checked),
             max_attempts=found.max_attempts,
             upload=found.upload_of(checked),
+            trace=tracing.current_traceparent(),
         )
         [info] = await self.backend.asubmit([new], limits=self.limits)
         return info

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 
-from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, NewJob, part_id
+from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, NewJob
+from super_advanced_agents.telemetry import tracing
 from super_advanced_agents.types import JobInfo, JSONValue
 
 
@@ -36,6 +37,7 @@ class JobParts:
             queue=queue,
             arguments=orjson.dumps(arguments),
             max_attempts=max_attempts,
+            trace=tracing.current_traceparent(),
         )
         return await self._backend.asubmit_part(self._job, part)
 
@@ -53,3 +55,8 @@ class JobParts:
         if part is not None:
             await self._run(part)
         return part is not None
+
+
+def part_id(job_id: str, number: int) -> str:
+    """Return the id of a part of a job; no caller can choose such an id."""
+    return f"{job_id}.{number:05}"

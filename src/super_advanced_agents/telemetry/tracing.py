@@ -90,6 +90,24 @@ def begin_span(name: str) -> Span | None:
     return Span(tracer.start_span(name, record_exception=False, set_status_on_exception=False))
 
 
+def begin_linked_span(name: str, cause: str | None) -> Span | None:
+    """Begin a span that links to its cause, and make it current; None while traces are off.
+
+    Args:
+        name: the name of the span.
+        cause: what `current_traceparent` returned there; None for no link.
+    """
+    tracer = _tracer
+    if tracer is None:
+        return None
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    found = trace.get_current_span(TraceContextTextMapPropagator().extract({"traceparent": cause or ""}))
+    caused_by = found.get_span_context()
+    return Span(tracer.start_span(name, links=[trace.Link(caused_by)] if caused_by.is_valid else []))
+
+
 def begin_server_span(name: str, headers: Mapping[str, str]) -> Span | None:
     """Begin the span of a received request, inside that of its caller if its headers name one.
 
@@ -126,6 +144,11 @@ def trace_headers() -> dict[str, str]:
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers)
     return headers
+
+
+def current_traceparent() -> str | None:
+    """Return the current span as W3C's `traceparent`, to be stored; None while traces are off."""
+    return trace_headers().get("traceparent")
 
 
 def current_trace() -> Context | None:

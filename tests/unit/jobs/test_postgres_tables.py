@@ -83,6 +83,7 @@ def test_tables_of_programs_with_a_version_table_of_their_own_are_adopted(
         admin.execute("DROP TABLE migrations, processes")
         admin.execute("CREATE TABLE job_version (number BIGINT NOT NULL)")
         admin.execute("INSERT INTO job_version VALUES (%s)", (version,))
+        admin.execute("ALTER TABLE jobs DROP COLUMN trace")
         if version == 1:
             admin.execute("DROP TABLE job_uploads, job_upload_parts")
             admin.execute("ALTER TABLE jobs DROP COLUMN upload")
@@ -91,6 +92,8 @@ def test_tables_of_programs_with_a_version_table_of_their_own_are_adopted(
         try:
             with jobs.transaction(READ):
                 assert jobs.execute("SELECT beat FROM job_workers") == [(7,)]
-                assert jobs.execute("SELECT upload FROM jobs") == jobs.execute("SELECT id FROM job_uploads") == []
+                assert (
+                    jobs.execute("SELECT upload, trace FROM jobs") == jobs.execute("SELECT id FROM job_uploads") == []
+                )
         finally:
             jobs.close()

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from super_advanced_agents.jobs import JobLimits, Jobs, SQLJobBackend, job
-from super_advanced_agents.jobs.backend import NewJob, part_id
+from super_advanced_agents.jobs.backend import NewJob
+from super_advanced_agents.jobs.parts import part_id
 
 _QUEUES = {"default": 1}
 

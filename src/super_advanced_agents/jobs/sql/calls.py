@@ -69,11 +69,11 @@ def insert(db: Database, job: NewJob, now: float) -> list[Row]:
     """Store a job and return its row, or no row if one is stored under its id."""
     return db.execute(
         "INSERT INTO jobs (id, tenant, scopes, kind, queue, key, arguments, state, max_attempts, changed_at,"  # noqa: S608
-        " created_at, schedule, upload) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        f" RETURNING {JOB}",
+        " created_at, schedule, upload, trace) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
+        f" ON CONFLICT DO NOTHING RETURNING {JOB}",
         (
             *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue, job.key, job.arguments),
-            *(job.max_attempts, now, now, job.schedule, job.upload),
+            *(job.max_attempts, now, now, job.schedule, job.upload, job.trace),
         ),
     )
 

@@ -102,7 +102,7 @@ CREATE TABLE job_upload_parts (
 """,  # empty with SQLite, where the bytes are in files
 )
 
-_STEPS = {1: (_TABLES,), 2: _UPLOADS}
+_STEPS = {1: (_TABLES,), 2: _UPLOADS, 3: ("ALTER TABLE jobs ADD COLUMN trace TEXT;",)}
 VERSION = max(_STEPS)
 """The version of the tables that this program knows."""
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from super_advanced_agents.jobs.backend import result_of
 from super_advanced_agents.jobs.sql.database import Row
-from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo
+from super_advanced_agents.types import JobInfo, JobState, JSONValue, ScheduleInfo
 
 JOB = (
     "id, kind, queue, state, arguments, attempt, max_attempts, done, total, per_s, left_s, note, result, error, "
@@ -58,7 +57,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
             note = f"waits {due_at - now:.0f} s before attempt {attempt + 1}"
     elif state is JobState.RUNNING and cancelling:
         note = "is being cancelled"
-    arguments = result_of(row[4])
+    arguments = _value(row[4])
     return JobInfo(
         id=row[0],
         kind=row[1],
@@ -72,7 +71,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
         per_s=row[9],
         left_s=row[10],
         note=note,
-        result=result_of(row[12]),
+        result=_value(row[12]),
         error=row[13],
         schedule=row[14],
         created_at=row[15],
@@ -83,7 +82,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
 
 def schedule_info(row: Row) -> ScheduleInfo:
     """Make a `ScheduleInfo`, without its next times, of a row with the columns `SCHEDULE`."""
-    arguments = result_of(row[2])
+    arguments = _value(row[2])
     return ScheduleInfo(
         name=row[0],
         kind=row[1],
@@ -95,3 +94,13 @@ def schedule_info(row: Row) -> ScheduleInfo:
         last_at=row[7],
         error=row[8],
     )
+
+
+def _value(data: bytes | None) -> JSONValue:
+    # Of stored JSON.
+    if data is None:
+        return None
+    import orjson
+
+    value: JSONValue = orjson.loads(data)
+    return value

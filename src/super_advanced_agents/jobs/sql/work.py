@@ -90,7 +90,7 @@ def _take(db: Database, worker: str, job_id: str, now: float) -> list[ClaimedJob
     rows = db.execute(
         "UPDATE jobs SET state = 'running', worker = ?, claim = claim + 1, attempt = attempt + 1, note = '',"
         " started_at = ?, changed_at = ?, per_s = NULL, left_s = NULL WHERE id = ? AND state = 'queued'"
-        " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts, upload",
+        " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts, upload, trace",
         (worker, now, now, job_id),
     )
     return [_claimed(db, worker, row) for row in rows]
@@ -111,6 +111,7 @@ def _claimed(db: Database, worker: str, row: Row) -> ClaimedJob:
         max_attempts=row[8],
         steps={name: bytes(result) for name, result in steps},
         upload=row[9],
+        trace=row[10],
     )
 
 
