@@ -169,10 +169,6 @@ class JobBackend(Resource):
         """
 
     @abstractmethod
-    async def astored(self, job_ids: Collection[str]) -> set[str]:
-        """Return those of some ids that are of stored jobs, of any tenant and in any state."""
-
-    @abstractmethod
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
     ) -> list[JobInfo]:
@@ -183,10 +179,7 @@ class JobBackend(Resource):
 
     @abstractmethod
     async def acancel(self, tenant: str, job_id: str) -> JobInfo | None:
-        """Cancel a queued job, or ask the worker of a running job to cancel it; return the job.
-
-        A job that has ended is left as it is. None means that the tenant has no job of this id.
-        """
+        """Cancel a job that waits or failed, or ask its worker to; leave one that is over."""
 
     @abstractmethod
     async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
@@ -201,6 +194,10 @@ class JobBackend(Resource):
     @abstractmethod
     async def acount(self, tenant: str | None = None) -> dict[JobState, int]:
         """Return the number of jobs in each state, of one tenant or of all."""
+
+    @abstractmethod
+    async def astates(self, ids: Sequence[str]) -> dict[str, tuple[JobState, float]]:
+        """Return the states of jobs of any tenant by id, and the seconds since their ends."""
 
     @abstractmethod
     def check_files(self) -> None:

@@ -18,6 +18,7 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError, JobError
 from super_advanced_agents.jobs.backend import ClaimedJob
+from super_advanced_agents.jobs.leftovers import copies_of
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.tenancy.context import Access, Principal
@@ -172,7 +173,7 @@ class JobContext:
         Raises (when it is entered):
             JobNotFoundError: the job has no upload.
         """
-        folder = self.runtime.settings.data_dir / "cache" / "uploads" / self.job_id
+        folder = copies_of(self.runtime.settings.data_dir) / self.job_id
         try:
             info, file = await self._records.afetch_upload(folder)
             yield info.name, file

@@ -6,18 +6,18 @@ import asyncio
 import time
 from pathlib import Path
 
-from super_advanced_agents.jobs.shard_folders import adelete_unneeded
+from super_advanced_agents.jobs.leftovers import JobFiles
 from super_advanced_agents.jobs.sql import SQLJobBackend
 from super_advanced_agents.jobs.sql.sqlite import FILE
+from super_advanced_agents.tenancy.settings import Settings
 
 
-def delete_ended(folder: Path, before: float, *, files_folder: Path) -> int:
-    """Delete the jobs in a folder that ended before a time, with all that belongs to them. Blocks.
+def delete_ended(settings: Settings, before: float) -> int:
+    """Delete the jobs of a data folder that ended before a time, with all their files. Blocks.
 
     Args:
-        folder: the folder of `jobs.db`; it may be missing.
+        settings: they name the data folder, which may have no jobs, and the folder of files.
         before: the time, in seconds since 1970.
-        files_folder: the folder with a folder of files for each tenant, where imports keep their shards.
 
     Returns:
         The number of jobs.
@@ -26,17 +26,18 @@ def delete_ended(folder: Path, before: float, *, files_folder: Path) -> int:
         StoreLockedError: another process uses it.
         StoreError: the file cannot be used.
     """
-    return asyncio.run(_delete(folder, before, files_folder)) if (folder / FILE).is_file() else 0
+    folder = settings.data_dir / "jobs"
+    return asyncio.run(_delete(folder, JobFiles.of(settings), before)) if (folder / FILE).is_file() else 0
 
 
-async def _delete(folder: Path, before: float, files_folder: Path) -> int:
+async def _delete(folder: Path, files: JobFiles, before: float) -> int:
     backend, deleted = SQLJobBackend(folder), 0
     await backend.aopen()
     try:
         kept_s = max(0.0, time.time() - before)
+        await files.adelete_unneeded(backend, failed_s=kept_s)
         while some := await backend.asweep(succeeded_s=kept_s, failed_s=kept_s):
             deleted += some
-        await adelete_unneeded(files_folder, backend)
     finally:
         await backend.aclose()
     return deleted

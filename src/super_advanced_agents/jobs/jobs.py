@@ -24,7 +24,7 @@ from super_advanced_agents.jobs.cron import next_times
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.jobs.scheduler import NEVER
 from super_advanced_agents.jobs.sql import SQLJobBackend
-from super_advanced_agents.jobs.uploads import Uploads
+from super_advanced_agents.jobs.uploads import Uploads, not_retried
 from super_advanced_agents.jobs.watching import watched
 from super_advanced_agents.jobs.worker import DEFAULT_QUEUES, Worker, WorkerOptions
 from super_advanced_agents.telemetry import tracing
@@ -174,7 +174,7 @@ class Jobs(Resource):
     async def acancel(self, job_id: str, *, tenant: str = DEFAULT_TENANT) -> JobInfo:
         """Cancel a job; one that runs stops within a second or two, and keeps its finished steps.
 
-        A job that has ended is left as it is.
+        One that failed is given up with its upload and shards. Another that has ended is left as it is.
 
         Raises:
             JobNotFoundError: the tenant has no job of that id.
@@ -195,13 +195,13 @@ class Jobs(Resource):
 
         Raises:
             JobNotFoundError: the tenant has no job of that id.
-            JobError: the job waits, runs or has succeeded.
+            JobError: the job waits, runs or has succeeded, or its upload is deleted.
             OverloadedError: the tenant has too many jobs that wait; failed jobs wait again as far as there is room.
         """
         n = await self.backend.aretry(tenant, None if job_id is None else _checked_id(job_id), limits=self.limits)
         if job_id is not None and not n:
             info = _found(await self.backend.aget(tenant, job_id))
-            raise JobError(f"the job is {info.state}", hint="only a failed or cancelled job can be retried")
+            raise not_retried(info)
         return n
 
     retry = blocking(aretry)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_agent_name, checked_name
-from super_advanced_agents.errors import InvalidInputError, JobNotFoundError
+from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError
 from super_advanced_agents.jobs.backend import JobBackend, JobLimits
-from super_advanced_agents.types import UploadInfo
+from super_advanced_agents.types import JobInfo, JobState, UploadInfo
 
 
 class Uploads:
     """Store files in parts, each durable on return, until a job has used them.
 
     An upload that no job uses is deleted a day after its last part. One that a job uses is deleted when the job has
-    succeeded, or is deleted itself.
+    succeeded or was cancelled, or is deleted itself.
 
     Args:
         backend: stores them.
@@ -85,6 +85,13 @@ class Uploads:
             raise JobNotFoundError("there is no upload of that id", hint="list the uploads; unused ones last a day")
 
     delete = blocking(adelete)
+
+
+def not_retried(info: JobInfo) -> JobError:
+    """Return the error of a job that cannot be retried."""
+    if info.state in (JobState.FAILED, JobState.CANCELLED):
+        return JobError("the upload of the job is deleted", hint="upload it again, and submit a job that uses it")
+    return JobError(f"the job is {info.state}", hint="only a failed or cancelled job can be retried")
 
 
 def _checked_id(upload_id: str) -> str:

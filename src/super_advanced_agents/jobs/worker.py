@@ -28,10 +28,10 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.jobs.backend import SWEEP_JOBS, ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, encoded
 from super_advanced_agents.jobs.kinds import JobKinds
+from super_advanced_agents.jobs.leftovers import JobFiles
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
-from super_advanced_agents.jobs.shard_folders import adelete_unneeded
 from super_advanced_agents.telemetry import get_logger, histogram, tracing
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
@@ -39,6 +39,7 @@ from super_advanced_agents.types import JobState, UploadInfo
 
 _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
+_FILES_S = 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _HANDED_BACK = "handed_back"
@@ -109,6 +110,8 @@ class Worker:
         self._running: dict[tuple[str, int], tuple[ClaimedJob, asyncio.Task[Any]]] = {}
         self._cancelled: set[tuple[str, int]] = set()
         self._scheduler = Scheduler(backend, kinds, options.limits)
+        self._files = None if runtime is None else JobFiles.of(runtime.settings)
+        self._sweeping: asyncio.Task[None] | None = None
         self._beat_at = self._sweep_at = float("-inf")
         self._healthy_at = time.monotonic()
         for kind in kinds:  # shown from the start, so that the first failure is an increase
@@ -153,11 +156,9 @@ class Worker:
             await self._beat()
             await self._backend.arecover(self._options.lease_s)
             await self._scheduler.afire()
-        if now >= self._sweep_at:
-            n = await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
-            if self._runtime is not None:
-                await adelete_unneeded(self._runtime.settings.files_folder, self._backend)
-            self._sweep_at = now + (_SWEEP_S if n < SWEEP_JOBS else _IDLE_S)
+        if now >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
+            self._sweep_at = now + _SWEEP_S
+            self._sweeping = asyncio.create_task(self._sweep(), name="job sweep")
         free = self._free()
         if free:
             for job in await self._backend.aclaim(self._id, free, list(self._kinds), self._options.limits):
@@ -175,6 +176,20 @@ class Worker:
             waiting.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({waiting})
+
+    async def _sweep(self) -> None:
+        # Beside the heartbeats, which a folder on a network that is away must not hold up.
+        try:
+            if self._files is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_FILES_S):
+                        await self._files.adelete_unneeded(self._backend, failed_s=self._options.failed_s)
+            n = await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
+            if n >= SWEEP_JOBS:
+                self._sweep_at = time.monotonic() + _IDLE_S
+        except SuperAdvancedAgentsError as exc:
+            self._sweep_at = time.monotonic() + _IDLE_S
+            _log.warning("jobs.not_swept", extra={"reason": str(exc)})
 
     def _free(self) -> dict[str, int]:
         used: dict[str, int] = {}
@@ -203,6 +218,9 @@ class Worker:
 
     async def _drain(self, drain_s: float) -> None:
         # Heartbeats go on meanwhile: a lease that ran out would give the jobs to others, which ran them beside.
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         tasks = {task for _, task in self._running.values()}
         until = time.monotonic() + drain_s
         while (pending := {task for task in tasks if not task.done()}) and time.monotonic() < until:
@@ -228,6 +246,8 @@ class Worker:
                 return
             ended = _ENDS.get(outcome.state, outcome.state.value)
             await self._report(job, outcome)
+            if outcome.state is JobState.CANCELLED:
+                self._sweep_at = float("-inf")  # its files go now
         finally:
             histogram("job_seconds", kind=job.kind, outcome=ended).observe(time.perf_counter() - began)
             if span is not None:

@@ -98,9 +98,6 @@ class SQLJobBackend(JobBackend):
     async def aget(self, tenant: str, job_id: str, *, brief: bool = False) -> JobInfo | None:
         return await self._read(lambda db: calls.get(db, tenant, job_id, self._clock.now(), brief=brief))
 
-    async def astored(self, job_ids: Collection[str]) -> set[str]:
-        return await self._read(lambda db: calls.stored(db, job_ids))
-
     async def alist(
         self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
     ) -> list[JobInfo]:
@@ -113,12 +110,16 @@ class SQLJobBackend(JobBackend):
     async def acancel(self, tenant: str, job_id: str) -> JobInfo | None:
         cancelled = await self._write(lambda db: calls.cancel(db, tenant, job_id, self._clock.now()))
         self._wake()
+        await self._remove_files()
         return cancelled
 
     async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
         n = await self._write(lambda db: calls.retry(db, tenant, job_id, limits, self._clock.now()), alone=True)
         self._wake()
         return n
+
+    async def astates(self, ids: Sequence[str]) -> dict[str, tuple[JobState, float]]:
+        return await self._read(lambda db: calls.states(db, ids, self._clock.now())) if ids else {}
 
     async def acount(self, tenant: str | None = None) -> dict[JobState, int]:
         return await self._read(lambda db: calls.count(db, tenant))

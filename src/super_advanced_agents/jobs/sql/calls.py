@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
@@ -85,11 +85,6 @@ def get(db: Database, tenant: str, job_id: str, now: float, *, brief: bool = Fal
     return job_info(rows[0], served=served_by_workers(db), now=now) if rows else None
 
 
-def stored(db: Database, job_ids: Iterable[str]) -> set[str]:
-    """Return those of some ids that are of stored jobs."""
-    return {job_id for job_id in job_ids if db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,))}
-
-
 def served_by_workers(db: Database) -> list[Served]:
     """Return what each worker serves."""
     rows = db.execute("SELECT kinds, queues FROM job_workers")
@@ -111,16 +106,21 @@ def list_jobs(
 
 
 def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
-    """Cancel a job that waits, or mark one that runs, with its parts."""
+    """Cancel a job that waits or failed, or mark one that runs, with its parts."""
     for which, parameters in (("id = ?", (job_id,)), (PARTS, parts_of(job_id))):
-        db.execute(
+        cancelled = db.execute(
             "UPDATE jobs SET state = 'cancelled', changed_at = ?, finished_at = ? WHERE tenant = ?"  # noqa: S608
-            f" AND state = 'queued' AND {which}",
+            f" AND state IN ('queued', 'failed') AND {which} RETURNING upload",
             (now, now, tenant, *parameters),
         )
+        uploads.drop_of(db, cancelled)
         running = f"UPDATE jobs SET cancelling = 1 WHERE tenant = ? AND state = 'running' AND {which}"  # noqa: S608
         db.execute(running, (tenant, *parameters))
     return get(db, tenant, job_id, now)
+
+
+_CAN_RUN = "(upload IS NULL OR upload IN (SELECT id FROM job_uploads))"
+"""The condition for jobs whose upload, if they have one, is not deleted."""
 
 
 def retry(db: Database, tenant: str, job_id: str | None, limits: JobLimits | None, now: float) -> int:
@@ -130,7 +130,7 @@ def retry(db: Database, tenant: str, job_id: str | None, limits: JobLimits | Non
         check_room(db, tenant, 1, limits)
         room = limits.queued - _count_waiting(db, tenant, limits)
     which, states = ("id = ?", ("failed", "cancelled")) if job_id is not None else ("1 = 1", ("failed",))
-    chosen = f"SELECT id FROM jobs WHERE {which} AND tenant = ? AND state IN ({marks(len(states))})"  # noqa: S608
+    chosen = f"SELECT id FROM jobs WHERE {which} AND tenant = ? AND state IN ({marks(len(states))}) AND {_CAN_RUN}"  # noqa: S608
     changed = db.execute(
         "UPDATE jobs SET state = 'queued', attempt = 0, losses = 0, cancelling = 0, due_at = 0, error = '',"  # noqa: S608
         f" changed_at = ?, finished_at = NULL WHERE id IN ({chosen}{'' if room < 0 else ' ORDER BY id LIMIT ?'})"
@@ -138,6 +138,12 @@ def retry(db: Database, tenant: str, job_id: str | None, limits: JobLimits | Non
         (now, *([] if job_id is None else [job_id]), tenant, *states, *([] if room < 0 else [room])),
     )
     return len(changed)
+
+
+def states(db: Database, ids: Sequence[str], now: float) -> dict[str, tuple[JobState, float]]:
+    """Return the states of jobs by id, and the seconds since their ends; 0 before."""
+    rows = db.execute(f"SELECT id, state, finished_at FROM jobs WHERE id IN ({marks(len(ids))})", ids)  # noqa: S608
+    return {job_id: (JobState(state), 0.0 if end is None else now - float(end)) for job_id, state, end in rows}
 
 
 def count(db: Database, tenant: str | None) -> dict[JobState, int]:

@@ -99,7 +99,7 @@ def delete(db: Database, tenant: str, upload_id: str) -> bool:
     info = _get(db, tenant, upload_id)
     if info is not None and info.job is not None:
         raise InvalidInputError(
-            "a job uses the upload", field="upload", hint="it is deleted when the job has succeeded, or with it"
+            "a job uses the upload", field="upload", hint="it is deleted when the job has succeeded or is cancelled"
         )
     return info is not None and bool(drop(db, "id = ?", (upload_id,)))
 
@@ -136,6 +136,13 @@ def drop(db: Database, condition: str, parameters: Sequence[object]) -> list[str
         for upload_id in dropped:
             db.execute("DELETE FROM job_upload_parts WHERE upload = ?", (upload_id,))
     return dropped
+
+
+def drop_of(db: Database, jobs: Sequence[Row]) -> None:
+    """Delete the uploads of jobs, of which each row ends with the upload."""
+    for *_, upload in jobs:
+        if upload is not None:
+            drop(db, "id = ?", (upload,))
 
 
 def part_at(db: Database, upload_id: str, start: int) -> bytes:

@@ -169,7 +169,7 @@ def finish(db: Database, job: ClaimedJob, outcome: Outcome, now: float) -> bool:
         "UPDATE jobs SET done = CASE WHEN ? THEN coalesce(total, done) ELSE done END, result = ?, error = ?,"  # noqa: S608
         " state = CASE WHEN cancelling = 1 AND ? = 'queued' THEN 'cancelled' ELSE ? END, due_at = ?, changed_at = ?,"
         " finished_at = CASE WHEN cancelling = 1 THEN ? ELSE ? END, attempt = attempt - ?, worker = NULL,"
-        f" cancelling = 0, left_s = NULL, note = '' WHERE {_MINE} RETURNING id",
+        f" cancelling = 0, left_s = NULL, note = '' WHERE {_MINE} RETURNING state, upload",
         (
             *(outcome.state is JobState.SUCCEEDED, outcome.result, plain(outcome.error), state, state),
             *(now + outcome.delay_s, now, now, final, 0 if outcome.counts else 1, *_mine(job)),
@@ -177,8 +177,7 @@ def finish(db: Database, job: ClaimedJob, outcome: Outcome, now: float) -> bool:
     )
     if changed and outcome.state is JobState.SUCCEEDED:
         db.execute("DELETE FROM job_steps WHERE job = ?", (job.id,))
-        if job.upload is not None:
-            uploads.drop(db, "id = ?", (job.upload,))
+    uploads.drop_of(db, [row for row in changed if row[0] in (JobState.SUCCEEDED, JobState.CANCELLED)])
     return bool(changed)
 
 
@@ -223,11 +222,12 @@ def remove_worker(db: Database, worker: str, beat: int | None, now: float, *, lo
 def requeue(db: Database, condition: str, parameters: Sequence[object], now: float, *, lost: bool) -> int:
     """Queue running jobs again whose worker has ended, except those to be cancelled."""
     running = f"state = 'running' AND {condition}"
-    db.execute(
+    cancelled = db.execute(
         f"UPDATE jobs SET state = 'cancelled', finished_at = ?, changed_at = ?, worker = NULL, cancelling = 0"  # noqa: S608
-        f" WHERE cancelling = 1 AND {running}",
+        f" WHERE cancelling = 1 AND {running} RETURNING upload",
         (now, now, *parameters),
     )
+    uploads.drop_of(db, cancelled)
     if lost:
         db.execute(
             f"UPDATE jobs SET state = 'failed', finished_at = ?, changed_at = ?, worker = NULL, error = ?"  # noqa: S608
@@ -249,9 +249,8 @@ def sweep(db: Database, ended: Mapping[JobState, float], limit: int, now: float)
     for state, before in ended.items():
         old = "SELECT id FROM jobs WHERE state = ? AND finished_at <= ? LIMIT ?"
         rows = db.execute(f"DELETE FROM jobs WHERE id IN ({old}) RETURNING id, upload", (str(state), before, limit))  # noqa: S608
-        for job_id, upload in rows:
+        for job_id, _ in rows:
             db.execute("DELETE FROM job_steps WHERE job = ?", (job_id,))
-            if upload is not None:
-                uploads.drop(db, "id = ?", (upload,))
+        uploads.drop_of(db, rows)
         deleted += len(rows)
     return deleted

@@ -24,8 +24,8 @@ _ERASURES = frozenset(
 _COPIES = frozenset({"backup", "export"})
 _MAX_ENTRIES = 1_000_000
 
-EndedJobs = Callable[[Path, float], int]
-"""A function that deletes the jobs in a folder that ended before a time; it counts them."""
+EndedJobs = Callable[[float], int]
+"""A function that deletes the jobs that ended before a time, and returns their number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def compact_data_folder(data_dir: Path, *, delete_ended_jobs: EndedJobs) -> Comp
 
     Args:
         data_dir: the data folder.
-        delete_ended_jobs: deletes the jobs in a folder that ended before a time.
+        delete_ended_jobs: deletes the jobs of the data folder that ended before a time.
 
     Raises:
         StoreError: there is no data folder, or a database cannot be rewritten.
@@ -87,7 +87,7 @@ def compact_data_folder(data_dir: Path, *, delete_ended_jobs: EndedJobs) -> Comp
             raise naming_server(exc, data_dir) from exc
         stores = [compact_store(folder) for folder in _stores(data_dir)]
         erased_at = _erased_at(data_dir, _entries(data_dir))
-        jobs = 0 if erased_at is None else delete_ended_jobs(data_dir / "jobs", erased_at)
+        jobs = 0 if erased_at is None else delete_ended_jobs(erased_at)
         files = [file for name in ("server", "jobs") for file in sorted((data_dir / name).glob("*.db"))]
         for file in files:
             compact_database(file)
@@ -105,7 +105,7 @@ def compact_data_folder(data_dir: Path, *, delete_ended_jobs: EndedJobs) -> Comp
 
 
 def old_copies(settings: Settings) -> list[Copy]:
-    """Return the backups, exports and uploads that may hold what was erased since, oldest first.
+    """Return backups, exports, uploads and shards that may hold what was erased since, by age.
 
     They are those that the audit log names, and those in the folders of backups and files, which exist and are older
     than the latest erasure. Without an erasure there are none; without an audit log nobody knows of one, so all are
@@ -153,7 +153,8 @@ def _own_copies(settings: Settings) -> Iterator[Path]:
     backups = settings.backups_dir or settings.data_dir / "backups"
     if backups.is_dir():
         yield from backups.iterdir()
-    for folder in (settings.files_folder, settings.data_dir / "jobs" / "uploads"):
+    copied = (settings.data_dir / "jobs" / "uploads", settings.data_dir / "cache" / "uploads")
+    for folder in (settings.files_folder, *copied):
         yield from (path for path in folder.rglob("*") if path.is_file())
 
 

@@ -124,7 +124,8 @@ def reading_shard(path: Path, digest: str) -> Iterator[Plan]:
         except OSError as exc:
             raise ConfigurationError(
                 f"this worker cannot read the shard {path.name!r} of the import: {exc.strerror}",
-                hint="all workers need the same folder of files: set SAA_FILES_DIR to one that they share",
+                hint="all workers need the same SAA_FILES_DIR; the shards of a cancelled import are deleted: "
+                "submit it again, and it stores the rest",
             ) from exc
         yield plan
 

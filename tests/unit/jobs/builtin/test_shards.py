@@ -14,7 +14,7 @@ from super_advanced_agents.errors import JobError
 from super_advanced_agents.jobs import Jobs
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
-from super_advanced_agents.types import JSONValue, Record
+from super_advanced_agents.types import JobState, JSONValue, Record
 
 
 def _write_first(folder: Path) -> None:
@@ -85,3 +85,26 @@ async def test_wrong_sizes_and_shards_are_refused(jobs: Jobs) -> None:
             info = await jobs.asubmit(kind, arguments)
             with pytest.raises(JobError, match=message):
                 await jobs.aresult(info.id, timeout_s=60)
+
+
+async def test_shards_of_a_cancelled_import_are_deleted_and_another_import_stores_the_rest(
+    jobs: Jobs, settings: Settings
+) -> None:
+    """The worker deletes them once the job has stopped."""
+    folder = settings.data_dir / "files" / "default" / "notes"
+    await asyncio.to_thread(_write_first, folder)
+    arguments: dict[str, JSONValue] = {"path": "notes", "shard_size": 1}
+    async with working(jobs), asyncio.timeout(120):
+        info = await jobs.asubmit("import_files", arguments)
+        async for seen in jobs.awatch(info.id):
+            if seen.done:
+                break
+        assert list((folder.parent / ".shards").iterdir())
+        await jobs.acancel(info.id)
+        while list((folder.parent / ".shards").iterdir()):  # noqa: ASYNC110 - a file system has no event
+            await asyncio.sleep(0.05)
+        assert (await jobs.aget(info.id)).state is JobState.CANCELLED
+        whole = await jobs.aresult((await jobs.asubmit("import_files", arguments)).id)
+        assert isinstance(whole, dict)
+        assert whole["stored"]
+        assert whole["known"]

@@ -26,14 +26,14 @@ def compact(
     """Remove every byte of deleted and expired memories, and list older copies.
 
     No server may use the data folder. Backups, exports and uploads are left alone: those that are older than the
-    latest deletion are listed, so that you can delete them.
+    latest deletion are listed, so that you can delete them. Those of a failed job go with `saa jobs cancel`.
     """
     from super_advanced_agents.jobs.erasing import delete_ended
     from super_advanced_agents.tenancy.data_folder.compacting import compact_data_folder, old_copies
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir)
-    delete_jobs = partial(delete_ended, files_folder=settings.files_folder)
+    delete_jobs = partial(delete_ended, settings)
     done = None if copies_only else compact_data_folder(data_dir, delete_ended_jobs=delete_jobs)
     copies = old_copies(settings)
     if done is not None:

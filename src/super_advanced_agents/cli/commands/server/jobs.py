@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -123,7 +123,10 @@ def watch(*, job_id: JobId, data_dir: DataDir, url: ServerURL = None, as_json: A
 @jobs.command("cancel")
 @report_errors
 def cancel(*, job_id: JobId, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
-    """Cancel a background job; one that runs stops within a second or two."""
+    """Cancel a background job; one that runs stops within a second or two.
+
+    A failed job is given up: its upload and its shards, which a retry would need, are deleted.
+    """
     with _open(data_dir, url) as opened:
         info = opened.cancel(job_id)
     if as_json:
@@ -306,7 +309,9 @@ def _follow(opened: Jobs | RemoteJobs, job_id: str, *, as_json: bool) -> None:
 def _line(info: JobInfo) -> str:
     share = f"{100 * info.done / info.total:.0f} %" if info.done is not None and info.total else ""
     left = f"{info.left_s:.0f} s left" if info.left_s is not None else ""
-    words = [info.id, f"{info.state:<9}", info.kind, share, left, one_line(info.error or info.note)]
+    failed_at = datetime.fromtimestamp(info.finished_at, UTC) if info.state == "failed" and info.finished_at else None
+    since = f"since {failed_at:%Y-%m-%d %H:%M}" if failed_at is not None else ""
+    words = [info.id, f"{info.state:<9}", info.kind, since, share, left, one_line(info.error or info.note)]
     return "  ".join(word for word in words if word)
 
 
