@@ -2,7 +2,7 @@
 
 The protocol's messages come from proto/ by the compiler in grpcio-tools, at its locked version. To compile them for
 another language, map the folder as is done here: `-Isuper_advanced_agents/protocol/v1=proto/super_advanced_agents/v1`.
-docs/openapi.json comes from the server's routes.
+docs/openapi.json comes from the server's routes, docs/settings.md from the class of settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import public_names
+import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto" / "super_advanced_agents" / "v1"
@@ -56,13 +57,18 @@ def public_names_file() -> dict[Path, bytes]:
     return {ROOT / "docs" / "public-api.md": public_names.page().encode()}
 
 
+def settings_file() -> dict[Path, bytes]:
+    """Return the page of settings: path -> content."""
+    return {ROOT / "docs" / "settings.md": settings_page.page().encode()}
+
+
 def leftovers(files: dict[Path, bytes]) -> list[Path]:
     """Return the generated files whose source no longer exists."""
     generated = {*(ROOT / "src" / PROTOCOL).glob("*_pb2.py"), *(ROOT / "src" / PROTOCOL).glob("*_pb2.pyi")}
     return sorted(generated - set(files))
 
 
-CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files, openapi_file, public_names_file]
+CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files, openapi_file, public_names_file, settings_file]
 """The generators; each makes files from a source that people write."""
 
 
