@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.disk.file_parts import reading_parts
 from super_advanced_agents.client.transports.base import RemoteCall
 from super_advanced_agents.client.transports.connection import ConnectedClient
-from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.job_requests import (
     AddPartRequest,
@@ -30,8 +29,6 @@ from super_advanced_agents.protocol.job_requests import (
     SubmitJobRequest,
 )
 from super_advanced_agents.types import JobInfo, JSONValue, ScheduleInfo, UploadInfo
-
-_PART_BYTES = 1024 * 1024
 
 
 class RemoteJobs(ConnectedClient):
@@ -70,14 +67,11 @@ class RemoteJobs(ConnectedClient):
         """
         path = Path(file)
         request = CreateUploadRequest(name=path.name if name is None else name)
-        try:
-            with await in_thread(lambda: path.open("rb"), name="open upload") as opened:
-                info = cast("UploadInfo", await self._acall(RemoteCall(ops.CREATE_UPLOAD, "", request)))
-                while data := await in_thread(lambda: opened.read(_PART_BYTES), name="read upload"):
-                    part = AddPartRequest(offset=info.size_bytes, data=data)
-                    info = cast("UploadInfo", await self._acall(RemoteCall(ops.ADD_PART, info.id, part)))
-        except OSError as exc:
-            raise InvalidInputError(f"the file cannot be read: {exc.strerror}", field="file") from exc
+        async with reading_parts(path) as next_part:
+            info = cast("UploadInfo", await self._acall(RemoteCall(ops.CREATE_UPLOAD, "", request)))
+            while data := await next_part():
+                part = AddPartRequest(offset=info.size_bytes, data=data)
+                info = cast("UploadInfo", await self._acall(RemoteCall(ops.ADD_PART, info.id, part)))
         return info
 
     upload = blocking(aupload)

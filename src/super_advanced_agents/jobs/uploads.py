@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
+from super_advanced_agents._runtime.disk.file_parts import reading_parts
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError
@@ -67,6 +70,28 @@ class Uploads:
         return await self._backend.aadd_part(tenant, _checked_id(upload_id), offset, data, limits=self._limits)
 
     add_part = blocking(aadd_part)
+
+    async def aadd_file(
+        self, file: str | os.PathLike[str], *, name: str | None = None, tenant: str = DEFAULT_TENANT
+    ) -> UploadInfo:
+        """Store a file in parts; return the upload, which a job can take.
+
+        Args:
+            file: the path of the file.
+            name: the name under which jobs know it; the file's own when None.
+            tenant: the tenant to which it belongs.
+
+        Raises:
+            InvalidInputError: the file cannot be read, or there is no room for it.
+        """
+        path = Path(file)
+        async with reading_parts(path) as next_part:
+            info = await self.acreate(path.name if name is None else name, tenant=tenant)
+            while data := await next_part():
+                info = await self.aadd_part(info.id, info.size_bytes, data, tenant=tenant)
+        return info
+
+    add_file = blocking(aadd_file)
 
     async def alist(self, *, tenant: str = DEFAULT_TENANT) -> Sequence[UploadInfo]:
         """Return the tenant's uploads, the oldest first."""

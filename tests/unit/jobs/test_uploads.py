@@ -178,3 +178,27 @@ async def test_job_without_the_upload_kind_runs_beside(place: Path | str) -> Non
         async with running(jobs):
             info = await jobs.asubmit(using, {"upload": upload_id})
             assert await jobs.aresult(info.id, timeout_s=30) == upload_id
+
+
+async def test_file_of_many_parts_is_stored_whole_and_a_missing_one_leaves_no_upload(
+    place: Path | str, tmp_path: Path
+) -> None:
+    """Its name is that of the file, unless another one is given."""
+    file = tmp_path / "notes.md"
+    content = b"0123456789" * 250_000
+    await asyncio.to_thread(file.write_bytes, content)
+    async with Jobs(place, _KINDS) as jobs:
+        await jobs.aopen()
+        with pytest.raises(InvalidInputError, match="cannot be read"):
+            await jobs.uploads.aadd_file(tmp_path / "missing.md")
+        assert await jobs.uploads.alist() == []
+        stored = [await jobs.uploads.aadd_file(file), await jobs.uploads.aadd_file(file, name="a/notes.md")]
+        assert [(each.name, each.size_bytes) for each in stored] == [
+            ("notes.md", len(content)),
+            ("a/notes.md", len(content)),
+        ]
+        await jobs.asubmit(using, {"upload": stored[0].id})
+        await jobs.backend.aheartbeat("one", ["using"], ["default"])
+        [claimed] = await jobs.backend.aclaim("one", {"default": 1}, ["using"], JobLimits())
+        _, found = await jobs.backend.afetch_upload(claimed, tmp_path / "fetched")
+        assert await asyncio.to_thread(found.read_bytes) == content

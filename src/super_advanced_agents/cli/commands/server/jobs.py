@@ -51,7 +51,6 @@ Arguments: TypeAlias = Annotated[
     typer.Argument(metavar="[NAME=VALUE]...", help="Arguments of the job; a value may be JSON."),
 ]
 _PAUSE_S = 0.5
-_PART_BYTES = 1024 * 1024
 
 
 @jobs.command("submit")
@@ -273,18 +272,8 @@ def _packed(path: Path) -> Iterator[Path]:
 
 def _upload(opened: Jobs | RemoteJobs, file: Path) -> str:
     from super_advanced_agents.client.remote_jobs import RemoteJobs
-    from super_advanced_agents.errors import InvalidInputError
 
-    if isinstance(opened, RemoteJobs):
-        return opened.upload(file).id
-    try:
-        with file.open("rb") as content:
-            info = opened.uploads.create(file.name)
-            while data := content.read(_PART_BYTES):
-                info = opened.uploads.add_part(info.id, info.size_bytes, data)
-    except OSError as exc:
-        raise InvalidInputError(f"the file cannot be read: {exc.strerror}", field="upload") from exc
-    return info.id
+    return (opened.upload(file) if isinstance(opened, RemoteJobs) else opened.uploads.add_file(file)).id
 
 
 def _follow(opened: Jobs | RemoteJobs, job_id: str, *, as_json: bool) -> None:
