@@ -14,7 +14,9 @@ _PART_BYTES = 1024 * 1024
 
 @asynccontextmanager
 async def reading_parts(file: Path) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
-    """Enter a context with a function that reads the next 1 MiB of a file; it returns no bytes at the end.
+    """Enter a context with a function that reads the next 1 MiB of a file.
+
+    It returns no bytes at the end of the file.
 
     Raises:
         InvalidInputError: there is no such file, or it cannot be read.
