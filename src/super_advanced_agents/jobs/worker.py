@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,9 @@ _HANDED_BACK = "handed_back"
 _ENDS = {JobState.QUEUED: "retried"}
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 """Errors that the next attempt would only repeat."""
+
+_AWAY = (EngineUnavailableError, OverloadedError)
+"""Errors of a database that will be back."""
 
 DEFAULT_QUEUES = {"default": 8, "bulk": 1}
 """The queues of a worker, each with the number of jobs that run at once."""
@@ -265,19 +268,8 @@ class Worker:
             await self._backend.afinish(job, Outcome(state=JobState.QUEUED, counts=False))
 
     async def _report(self, job: ClaimedJob, outcome: Outcome) -> None:
-        # Repeated while the database is away: what was done must not be done again.
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                await self._backend.afinish(job, outcome)
-            except ResourceClosedError:
-                return
-            except SuperAdvancedAgentsError as exc:
-                _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
-                await asyncio.sleep(pause_s)
-                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-            else:
-                return
+        with suppress(ResourceClosedError):
+            await _until_stored(lambda: self._backend.afinish(job, outcome), job, SuperAdvancedAgentsError)
 
     async def _outcome(self, job: ClaimedJob) -> Outcome:
         kind = self._kinds[job.kind]
@@ -327,6 +319,22 @@ def _reason(exc: Exception) -> str:
     return f"{type(exc).__name__}; the log of the worker has the details"
 
 
+async def _until_stored(
+    store: Callable[[], Awaitable[bool]], job: ClaimedJob, *repeated: type[SuperAdvancedAgentsError]
+) -> bool:
+    # Repeated after some errors: what was done must not be done again, nor cost an attempt.
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            return await store()
+        except ResourceClosedError:
+            raise
+        except repeated as exc:
+            _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
+            await asyncio.sleep(pause_s)
+            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+
+
 @dataclass(frozen=True, slots=True)
 class _Allowance:
     # Tells refusals of this process from those of a model server.
@@ -349,18 +357,8 @@ class _Records:
     job: ClaimedJob
 
     async def asave_step(self, name: str, result: bytes) -> None:
-        # Repeated while the database is away: what was done must not be done again, nor cost an attempt.
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                mine = await self.backend.asave_step(self.job, name, result)
-            except (EngineUnavailableError, OverloadedError):
-                await asyncio.sleep(pause_s)
-                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-            else:
-                if not mine:
-                    raise _LostError
-                return
+        if not await _until_stored(lambda: self.backend.asave_step(self.job, name, result), self.job, *_AWAY):
+            raise _LostError
 
     async def afetch_upload(self, folder: Path) -> tuple[UploadInfo, Path]:
         return await self.backend.afetch_upload(self.job, folder)
@@ -368,7 +366,7 @@ class _Records:
     async def asave_progress(self, progress: Progress) -> None:
         try:
             mine = await self.backend.asave_progress(self.job, progress)
-        except (EngineUnavailableError, OverloadedError):
+        except _AWAY:
             return  # the next report tells more
         if not mine:
             raise _LostError
