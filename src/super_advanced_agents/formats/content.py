@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from mimetypes import guess_type
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ WHOLE_BYTES = 64 << 20
 """The largest file that is read as a whole. Its values take about eight times as much memory."""
 
 _SPACES = "\t\n\r\f\v\x1b"
+_NO_TEXT = ("image/", "audio/", "video/", "font/")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -86,6 +88,8 @@ class Content:
     @property
     def is_other_text(self) -> bool:
         """True if the first 64 KiB are text in an encoding that is not supported."""
+        if (guess_type(self.name)[0] or "").startswith(_NO_TEXT):
+            return False
         controls = sum(self.head.count(char) for char in range(32) if chr(char) not in _SPACES)
         return self.head_text is None and b"\0" not in self.head and controls * 100 <= len(self.head)
 

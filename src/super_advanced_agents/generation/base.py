@@ -205,7 +205,8 @@ def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
 def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
     """Validate the messages of a chat, and return them as a list of `ChatMessage`.
 
-    A model may have answered nothing: its empty messages are valid, and are left out.
+    A model may have answered nothing, and a program may have no instructions: such empty messages are valid, and are
+    left out.
 
     Raises:
         InvalidInputError: a message is invalid, or all together are too long; `field` names the message.
@@ -234,7 +235,7 @@ def _message(message: MessageLike, field: str) -> ChatMessage:
         raise _invalid(field, f"must be a ChatMessage or a mapping, not {type(message).__name__}")
     if not isinstance(role, str) or role not in ROLES:
         raise _invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {role!r}")
-    if role == "assistant" and content == "":
+    if role in {"assistant", "system"} and content == "":
         return ChatMessage(role=role, content="")
     return ChatMessage(role=role, content=_check_text(content, f"{field}.content"))
 

@@ -144,6 +144,31 @@ def test_openai_chat_takes_empty_answers_and_calls_of_tools_in_a_history(client,
     assert "nine" in sent["messages"][3]["content"]
 
 
+def test_openai_chat_takes_refusals_thoughts_and_empty_instructions_in_a_history(client, upstream):
+    """The model gets the refusal as its own words, and neither the thoughts nor the empty instructions."""
+    client.chat.completions.create(
+        model="parrot",
+        messages=[
+            {"role": "system", "content": ""},
+            _user("Hi"),
+            {"role": "assistant", "content": None, "refusal": "I cannot say."},
+            _user("Why?"),
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "I must not."}]},
+            _user("What time is it?"),
+            {"role": "assistant", "content": "", "function_call": {"name": "clock", "arguments": "{}"}},
+            {"role": "function", "name": "clock", "content": "nine"},
+            {"role": "assistant", "content": "Nine.", "reasoning_content": "a thought"},
+            _user("Thanks"),
+        ],
+    )
+    [sent] = upstream.chats
+    texts = [message["content"] for message in sent["messages"]]
+    assert texts[:5] == ["Hi", "I cannot say.", "Why?", "I must not.", "What time is it?"]
+    assert "clock" in texts[5]
+    assert "nine" in texts[6]
+    assert texts[7:] == ["Nine.", "Thanks"]
+
+
 def test_openai_chat_streams_text_finish_reason_and_usage(client, upstream):
     """Usage is sent only on request."""
     request = {"model": MODEL, "messages": [_user("one two three")]}

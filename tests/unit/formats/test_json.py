@@ -182,3 +182,10 @@ def test_text_behind_a_json_array_is_a_problem(parse):
     """The elements are read all the same."""
     items = parse.items('[{"text": "a"}] [{"text": "b"}]', "a.json")
     assert [type(item) for item in items] == [Part, Problem]
+
+
+def test_conversation_whose_messages_are_all_unknown_is_of_no_known_shape(parse):
+    """The file is refused as a whole, so that the command names the formats that are understood."""
+    other = {"messages": [{"type": "Default", "content": "hello", "author": {"name": "ann"}}]}
+    with pytest.raises(NotUnderstoodError, match="no known shape"):
+        parse.items(other, "channel.json")

@@ -77,3 +77,9 @@ def test_text_of_another_encoding_is_refused_as_such_in_a_folder_too(parse, name
     with pytest.raises(UnreadableError, match="UTF-8"):
         list(detect(content).read(content))
     assert parse.format(bytes(range(256)), name) is None
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "voice.ogg", "clip.mp4", "icon.woff2"])
+def test_short_picture_or_sound_is_no_text_of_another_encoding(parse, name):
+    """A few bytes hold no NUL and nearly no other control characters."""
+    assert parse.format(b"\xff\xd8\xff\xe0JFIF", name, named=False) is None

@@ -171,6 +171,14 @@ def test_slack_day_gets_the_names_of_users_and_threads(parse):
     assert [type(item) for item in parse.items(users, "team/users.json")] == [PassedOver, PassedOver]
 
 
+def test_slack_day_gets_names_of_users_without_profile_and_team(parse):
+    """Tools that export a part of a workspace leave these members out, or damage them."""
+    day = [{"type": "message", "user": f"U{n}", "text": "Hi", "ts": f"170928720{n}.000100"} for n in (1, 2, 3)]
+    users = [{"id": "U1", "name": "lea"}, {"id": "U2", "profile": {"real_name": "Ivo B."}}, {"id": "U3", "team_id": []}]
+    items = parse.items(day, "team/general/2024-03-01.json", beside={"../users.json": users})
+    assert _turns(items) == [("lea", "Hi"), ("Ivo B.", "Hi"), ("U3", "Hi")]
+
+
 def test_slack_message_of_an_application_has_its_text_in_attachments(parse):
     """Where it has no text of its own."""
     message = {

@@ -131,13 +131,15 @@ def _read_workspace(directory: Content) -> _Workspace:
         users = json.loads(directory.text(_DIRECTORY_BYTES))
     except (ValueError, RecursionError):  # a file that is not understood is reported where it is imported itself
         return _Workspace({})
-    names, teams = {}, set()
+    names: dict[str, str] = {}
+    teams: set[str | None] = set()
     for user in users if isinstance(users, list) else []:
-        if is_directory(user):
+        if isinstance(user, dict) and isinstance(user.get("id"), str):
             profile = user.get("profile") if isinstance(user.get("profile"), dict) else {}
-            name = profile.get("display_name") or user.get("real_name") or profile.get("real_name") or user["name"]
-            names[user["id"]] = str(name)
-            teams.add(user.get("team_id"))
+            name = profile.get("display_name") or user.get("real_name") or profile.get("real_name")
+            names[user["id"]] = str(name or user.get("name") or user["id"])
+            team_id = user.get("team_id")
+            teams.add(team_id if isinstance(team_id, str) else None)
     # Guests from other workspaces are users, too: then the day files alone do not tell whose the channel is.
     team = teams.pop() if len(teams) == 1 else None
-    return _Workspace(names, team if isinstance(team, str) else "")
+    return _Workspace(names, team or "")

@@ -33,6 +33,13 @@ def _has_text(field: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and isinstance(value.get(field), str)
 
 
+def _holds_messages(value: Any) -> bool:
+    messages = value.get("messages") if isinstance(value, dict) else None
+    return isinstance(messages, list) and (
+        not messages or any(is_message(message) or langchain.is_message(message) for message in messages)
+    )
+
+
 def _holds_list(value: Any) -> bool:
     return isinstance(value, dict) and _list_in(value) is not None
 
@@ -63,7 +70,7 @@ SHAPES = (
     Shape(langchain.is_store_item, langchain.read_store_item),
     Shape(langchain.is_document, langchain.read_document),
     Shape(is_message, lambda value, _: read_message(value)),
-    Shape(lambda value: isinstance(value, dict) and isinstance(value.get("messages"), list), read_conversation),
+    Shape(_holds_messages, read_conversation),
     Shape(lambda value: isinstance(value, list) and all(map(is_message, value)), read_messages),
     Shape(
         lambda value: isinstance(value, dict) and "speaker" in value and "text" in value,

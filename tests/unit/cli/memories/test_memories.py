@@ -98,7 +98,7 @@ def test_search_with_a_least_similarity_finds_nothing_about_what_is_not_known(sa
 
 def test_list_with_a_filter_that_matches_nothing_says_so(saa):
     """Only an agent without memories is told to begin."""
-    assert "There are no memories yet" in saa("list").stderr
+    assert "The agent 'default' has no memories yet" in saa("list").stderr
     saa("add", "something")
     said = saa("list", "--where", '{"type": "recipe"}').stderr
     assert "No memory matches the filter" in said

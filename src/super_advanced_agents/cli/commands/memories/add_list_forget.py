@@ -77,7 +77,7 @@ def list_(
     *,
     where: WhereText = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=1_000, help="The number of memories on a page.")
+        int, typer.Option("--limit", "-n", "-k", min=1, max=1_000, help="The number of memories on a page.")
     ] = 20,
     after: Annotated[str | None, typer.Option("--after", help="The last uid of the previous page.")] = None,
     data_dir: DataDir,
@@ -103,7 +103,11 @@ def list_(
     if not total and filter_ is not None:
         print_note("No memory matches the filter. List all of them with: saa list")
     elif not total:
-        print_note("There are no memories yet. Begin with: saa add TEXT, or: saa import FOLDER")
+        print_note(
+            f"The agent {without_controls(agent)!r} has no memories yet. "
+            "Begin with: saa add TEXT, or: saa import FOLDER. "
+            "Other agents are listed by: saa agents"
+        )
     elif following is not None:
         print_note(f"{len(records)} of {total}. The next page: saa list --after {without_controls(following)}")
 

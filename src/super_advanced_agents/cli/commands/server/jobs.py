@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -69,7 +69,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a background job, and print its id."""
-    with _open(data_dir, url) as opened:
+    with _open(data_dir, url, creates=True) as opened:
         parsed = _parsed(arguments)
         if upload is not None:
             with _packed(upload) as file:
@@ -94,7 +94,7 @@ def list_(
         typer.Option("--state", help="Only jobs in this state; the failed ones can be retried."),
     ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
-    limit: Annotated[int, typer.Option("--limit", help="The most jobs, 1 to 1,000.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", "-k", help="The most jobs, 1 to 1,000.")] = 100,
     data_dir: DataDir,
     url: ServerURL = None,
     as_json: AsJson = False,
@@ -175,7 +175,7 @@ def set_(
     as_json: AsJson = False,
 ) -> None:
     """Make or replace a schedule, and show its next five times."""
-    with _open(data_dir, url) as opened:
+    with _open(data_dir, url, creates=True) as opened:
         info = opened.put_schedule(name, kind, cron, _parsed(arguments), zone=zone, missed=missed)
     _show_schedules([info], as_json=as_json)
 
@@ -220,7 +220,8 @@ def delete(*, name: Name, data_dir: DataDir, url: ServerURL = None, as_json: AsJ
 
 
 @contextmanager
-def _open(data_dir: Path, url: str | None) -> Iterator[Jobs | RemoteJobs]:
+def _open(data_dir: Path, url: str | None, *, creates: bool = False) -> Iterator[Jobs | RemoteJobs]:
+    # Only what submits makes the folder of the jobs; anything else finds an empty place without one.
     if url is not None:
         from super_advanced_agents.cli.waiting import wait_for_server
         from super_advanced_agents.client.remote_jobs import RemoteJobs
@@ -230,12 +231,16 @@ def _open(data_dir: Path, url: str | None) -> Iterator[Jobs | RemoteJobs]:
             yield remote
         return
     from super_advanced_agents.cli.waiting import in_turn
-    from super_advanced_agents.jobs.opening import jobs_of
+    from super_advanced_agents.jobs.opening import jobs_of, jobs_place
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir)
-    with in_turn(data_dir, lambda: jobs_of(settings).open()) as opened:
-        yield opened
+    with ExitStack() as stack:
+        place = jobs_place(settings)
+        if isinstance(place, Path) and not place.exists() and not creates:
+            empty = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saa-jobs-")))
+            settings = settings.model_copy(update={"data_dir": empty})
+        yield stack.enter_context(in_turn(data_dir, lambda: jobs_of(settings).open()))
 
 
 def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:

@@ -127,10 +127,27 @@ class EmbeddingsOut(BaseModel):
 
 
 class TextPart(StrictBody):
-    """One part of a chat message's content; only parts with text are supported."""
+    """A part of a chat message's content that is a text."""
 
     type: Literal["text"]
     text: str
+
+
+class RefusalPart(StrictBody):
+    """A part of a chat message's content in which a model refused to answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+def _kind_of_part(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "<refusal>" if kind == "refusal" else "<text>"
+
+
+_Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")], Discriminator(_kind_of_part)
+]
 
 
 def _text_or_parts(value: object) -> str:
@@ -146,29 +163,34 @@ class MessageIn(StrictBody):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: (
         Annotated[
-            Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
+            Annotated[str, Tag("<text>")] | Annotated[list[_Part], Field(fail_fast=True), Tag("<parts>")],
             Discriminator(_text_or_parts),
         ]
         | None
     ) = None
     name: str | None = None
     tool_call_id: str | None = None
-    refusal: None = None
+    refusal: str | None = None
     audio: None = None
-    function_call: None = None
+    function_call: dict[str, JsonValue] | None = None
     tool_calls: Annotated[list[JsonValue], Field(max_length=_MAX_TOOL_CALLS)] | None = None
     annotations: list[JsonValue] | None = None
+    reasoning_content: str | None = None
 
     def message(self) -> ChatMessage:
         """Convert the message to a `ChatMessage`; join its parts, and treat `developer` as `system`.
 
-        What a tool gave is a message of the user, since the models here know no tools.
+        What a tool gave is a message of the user, since the models here know no tools. What a model thought
+        (`reasoning_content`) is left out.
         """
         parts = self.content if isinstance(self.content, list) else ()
-        content = self.content if isinstance(self.content, str) else "\n".join(part.text for part in parts)
-        if self.tool_calls:
-            calls = [f"[tool call] {orjson.dumps(call).decode()}" for call in self.tool_calls]
-            content = "\n".join([*([content] if content else []), *calls])
+        texts = [part.text if isinstance(part, TextPart) else part.refusal for part in parts]
+        content = self.content if isinstance(self.content, str) else "\n".join(texts)
+        content = content or self.refusal or ""
+        calls: list[JsonValue] = [*(self.tool_calls or ()), *([self.function_call] if self.function_call else ())]
+        if calls:
+            told = [f"[tool call] {orjson.dumps(call).decode()}" for call in calls]
+            content = "\n".join([*([content] if content else []), *told])
         if self.role in {"tool", "function"}:
             return ChatMessage(role="user", content=f"[tool result]\n{content}")
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=content)
