@@ -5,11 +5,8 @@ The table of the largest requests is checked against that of the operations: a n
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
-import time
-from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -17,6 +14,7 @@ from starlette.testclient import TestClient
 from tests.load.largest import UPLOAD, largest_calls, setup_calls
 from tests.load.largest_messages import largest_messages
 from tests.load.model import language_model
+from tests.load.probing import probing, send
 
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.operations import OPERATIONS
@@ -25,7 +23,6 @@ from super_advanced_agents.server.mcp.tools import TOOLS
 from super_advanced_agents.tenancy.settings import Settings
 
 WORST_S = 0.1
-PAUSE_S = 0.004
 WITH_ROUTE = {each.name: each for each in OPERATIONS if each.path}
 WITHOUT_BODY = {"cancelJob", "retryJob", "retryJobs", "addPart"}
 """Operations that ignore a body, or take it as bytes."""
@@ -80,16 +77,8 @@ def test_long_body_of_every_operation_is_parsed_off_the_event_loop(tmp_path, dec
 
 
 def _send(served, call, body):
-    connection = http.client.HTTPConnection(served.host, served.port, timeout=120)
-    headers = {**served.headers, "Accept": "application/json, text/event-stream"}
-    if body is not None:
-        headers["Content-Type"] = "application/octet-stream" if isinstance(call.body, bytes) else "application/json"
-    try:
-        connection.request(call.method, call.path, body=body, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+    content_type = "application/octet-stream" if isinstance(call.body, bytes) else "application/json"
+    return send(served, call.method, call.path, body, content_type=content_type)
 
 
 def _stream(address, key, operation, frames):
@@ -101,30 +90,6 @@ def _stream(address, key, operation, frames):
             return 200, b"".join(call)
         except grpc.RpcError as exc:
             return exc.code(), exc.details().encode()
-
-
-@contextmanager
-def _probing(served):
-    """Ask for /healthz again and again, and yield the list of the seconds that each answer took."""
-    took, stopped = [], threading.Event()
-
-    def probe():
-        connection = http.client.HTTPConnection(served.host, served.port, timeout=120)
-        while not stopped.is_set():
-            began = time.perf_counter()
-            connection.request("GET", "/healthz")
-            connection.getresponse().read()
-            took.append(time.perf_counter() - began)
-            stopped.wait(PAUSE_S)
-        connection.close()
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        yield took
-    finally:
-        stopped.set()
-        thread.join()
 
 
 @pytest.mark.load
@@ -144,7 +109,7 @@ def test_healthz_answers_within_100_ms_beside_the_largest_requests(serving):
                 call, body = each, each.encoded()
                 if UPLOAD in call.path:
                     call = call._replace(path=call.path.replace(UPLOAD, json.loads(answer)["id"]))
-                with _probing(served) as took:
+                with probing(served) as took:
                     status, answer = _send(served, call, body)
                 if status not in call.statuses:
                     wrong[name] = (status, answer[:300])
@@ -156,7 +121,7 @@ def test_healthz_answers_within_100_ms_beside_the_largest_requests(serving):
         messages = largest_messages()
         for operation in (each for each in OPERATIONS if not each.path):
             frames = [message.SerializeToString() for message in messages[operation.name]]
-            with _probing(served) as took:
+            with probing(served) as took:
                 status, answer = _stream(served.grpc, served.key, operation, frames)
             if status != 200:
                 wrong[operation.name] = (status, answer[:300])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
+from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents._runtime.concurrency.sync_bridge import Overridable, blocking
 from super_advanced_agents.agents.inputs import memory_changes
 from super_advanced_agents.config import LIMITS, checked_text
@@ -33,16 +35,22 @@ class MemoryRelocation(Overridable):
             order: uids of turns. Those of one session share out the positions that they have there, in this order;
                 turns that are not named keep theirs.
         """
-        changes = checked_relocations(relocations)
+        changes = await self.vector_store.acompute(partial(checked_relocations, relocations), len(relocations))
         checked_order(order)
         places = await self._places(order, changes)
         uids = [*changes, *(uid for uid in places if uid not in changes)]
+
+        def relocated(records: Sequence[Record]) -> list[Record]:
+            return [
+                _relocated(record, changes.get(record.uid), places.get(record.uid))
+                for record in yield_gil(records, every=16)
+            ]
+
         changed = 0
         for batch in _batches(uids):
             records = await self.vector_store.aget(batch, namespace=self.namespace)
-            changed += await self.vector_store.aput(
-                [_relocated(record, changes.get(record.uid), places.get(record.uid)) for record in records]
-            )
+            moved = await self.vector_store.acompute(partial(relocated, records), len(records))
+            changed += await self.vector_store.aput(moved)
         return changed
 
     async def _places(self, order: Sequence[str], changes: dict[str, tuple[Relocation, Metadata]]) -> dict[str, int]:
@@ -70,7 +78,7 @@ def checked_relocations(relocations: Sequence[Relocation]) -> dict[str, tuple[Re
         InvalidInputError: a value is wrong, or two are of one memory.
     """
     changes: dict[str, tuple[Relocation, Metadata]] = {}
-    for i, relocation in enumerate(relocations):
+    for i, relocation in enumerate(yield_gil(relocations)):
         field = f"relocations[{i}]"
         uid = checked_uid(relocation.uid, field=f"{field}.uid", limits=LIMITS)
         if uid in changes:

@@ -13,13 +13,14 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.server.limits.shared import SharedLimits
+from super_advanced_agents.server.limits.turns import LoopTurns
 from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.storage_watch import StorageWatch
 from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.tenancy.workspace import Workspaces
 
-_MAX_CONVERSIONS = 512
-"""More than all permits together; each conversion belongs to a request that holds one."""
+_MAX_CONVERSIONS = 16_384
+"""More than there are requests and answers, which have one conversion each at most."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Services:
         observer: counts, times and logs each request.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
+        turns: lets requests begin while passes of the event loop are short.
         draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
     """
 
@@ -54,6 +56,7 @@ class Services:
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )
+    turns: LoopTurns = field(default_factory=LoopTurns)
     jobs: Jobs | None = None
     shared: SharedLimits | None = None
     storage: StorageWatch | None = None

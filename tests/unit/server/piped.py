@@ -9,6 +9,7 @@ from super_advanced_agents.server.http.middleware.calls import PipelineMiddlewar
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
+from super_advanced_agents.server.limits.turns import LoopTurns
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import ANYBODY
@@ -33,6 +34,7 @@ def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
             "limiter": RateLimiter(**limits),
             "idempotency": None,
             "sending": SendingAnswers(),
+            "turns": LoopTurns(),
             **parts,
         },
     )

@@ -168,6 +168,7 @@ class _OperationMethod:
             target=getattr(message, operation.target) if operation.target else "",
             workspace=workspace,
             request_context=current_context(),
+            conversions=self._services.conversions,
             request_bytes=message.ByteSize(),
             jobs=self._services.jobs,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from super_advanced_agents._runtime.concurrency.budget import answers_limited
+from super_advanced_agents._runtime.concurrency.futures import Future
+from super_advanced_agents._runtime.concurrency.slices import SliceWorker
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Permit
@@ -30,6 +32,7 @@ class HandlerContext:
         workspace: the agents and collections of the caller's tenant.
         request_context: the principal, its rate limits and its permit.
         request_bytes: the bytes of the body or message.
+        conversions: decodes large requests off the event loop.
         jobs: the background jobs; None in a process without.
     """
 
@@ -37,6 +40,7 @@ class HandlerContext:
     target: str
     workspace: Workspace
     request_context: RequestContext
+    conversions: SliceWorker
     request_bytes: int = 0
     jobs: Jobs | None = None
 
@@ -60,6 +64,10 @@ class HandlerContext:
             RateLimitedError: the allowance is used up; no work was done.
         """
         await self.request_context.charge(request_units(self.request_bytes) + work_units(request))
+
+    def off_loop(self, work: Callable[[], T]) -> Future[T]:
+        """Call a function off the event loop, by turns with what other tenants convert."""
+        return self.conversions.submit(_one_slice(work), owner=self.request_context.principal.tenant)
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a read; a long one is read again after its bytes were reserved.
@@ -100,6 +108,11 @@ class HandlerContext:
         permit = self.request_context.permit
         if isinstance(permit, Permit):
             await permit.exchange(kind)
+
+
+def _one_slice(work: Callable[[], T]) -> Generator[None, None, T]:
+    yield from ()
+    return work()
 
 
 Handler: TypeAlias = Callable[[Any, HandlerContext], Awaitable[Any]]

@@ -7,7 +7,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, jobs, orchestrators
@@ -60,7 +59,7 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     context.request_context.notes[TARGET] = context.target[: LIMITS.name_chars]  # not checked yet
     principal = context.request_context.principal
     if not issubclass(kind, Request):
-        request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
+        request = read() if size <= _MAX_INLINE else await context.off_loop(read)
         if isinstance(request, MemoryWrite) and request.write_id is not None:
             write_id = checked_name(request.write_id, "write_id")
             context.request_context.notes[WRITE_IDS] = StoreWriteIds(write_id)

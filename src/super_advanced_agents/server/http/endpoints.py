@@ -26,7 +26,7 @@ from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.http.body import read_json
-from super_advanced_agents.server.http.dependencies import context_of, services_of
+from super_advanced_agents.server.http.dependencies import context_of, in_slices, services_of
 from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
@@ -37,7 +37,7 @@ from super_advanced_agents.stores.records.answer_sizes import NUMBER_BYTES, Page
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
 
-_SIZED_MEMBERS = ("vectors", "records")
+_SIZED_MEMBERS = ("vectors", "records", "memories", "turns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +169,7 @@ class Endpoint:
             target=named(next(iter(request.path_params.values()), "")),
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
+            conversions=services.conversions,
             request_bytes=0 if body is None and not self.media_type else len(await request.body()),
             jobs=services.jobs,
         )
@@ -180,7 +181,7 @@ class Endpoint:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         # Results were validated when they were stored; validating them again would cost more than the search.
         hold = partial(services.sending.hold, request_context.principal.tenant)
-        response = json_answer(content, self.operation.status, hold)
+        response = await json_answer(content, self.operation.status, hold, partial(in_slices, request))
         long_bytes = response.size_bytes if isinstance(response, PiecewiseResponse) else 0
         request_context.end_work(long_bytes)
         if long_bytes:

@@ -135,7 +135,7 @@ class SQLiteCatalog(Catalog):
         values = (tenant, name, settings.model_dump_json(), now)
         self._write([("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?)", values)])
         with self._lock:
-            self._agents.setdefault(tenant, {})[name] = settings, now
+            self._set_agent(tenant, name, (settings, now))
             self._unreadable_agents.discard((tenant, name))
         return settings.info(name, updated_at=now)
 

@@ -10,7 +10,7 @@ from functools import partial
 from tests.unit.server.piped import operation
 
 from super_advanced_agents.errors import AuthenticationError
-from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES, PiecewiseResponse
+from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES, PiecewiseResponse, made_pieces
 from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.tenancy.context import ANYBODY
 
@@ -41,7 +41,7 @@ class Application:
         length = 0
         head = {"type": "http.response.start", "status": 200, "headers": []}
         if scope["path"] == "/endless":
-            pieces = itertools.repeat(bytes(PIECE_BYTES))
+            pieces = made_pieces(itertools.repeat(bytes(PIECE_BYTES)))
             await PiecewiseResponse(pieces, 200, partial(self.sending.hold, "acme"), 1)(scope, receive, send)
             self.left.set()
             return

@@ -1,21 +1,22 @@
 """JSON answers; long ones are encoded and sent in pieces, no faster than the client reads.
 
-A piece takes about a millisecond of the event loop, and the next one is made once the connection has room for it.
+Pieces of answers with many items are made off the event loop, each once the connection has room for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.server.http.streaming.disconnect import while_connected
 from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, text_bytes
 from super_advanced_agents.telemetry import get_logger
@@ -25,11 +26,16 @@ PIECE_BYTES = 64 * 1024
 """The size of a piece; a shorter answer is sent whole."""
 _FEW = 16
 """Answers of fewer items are encoded at once."""
+_FEW_FOR_THE_LOOP = 64
+"""Pieces of answers with more items are made off the event loop: 40 at once would stop it."""
 
 _log = get_logger("server")
 
-Hold = Callable[[int], AbstractContextManager[None]]
+Hold: TypeAlias = Callable[[int], AbstractContextManager[None]]
 """A function that enters a context in which an answer of this many bytes is being sent."""
+
+OffLoop: TypeAlias = Callable[[Generator[None, None, bytes]], Awaitable[bytes]]
+"""A function that runs a computation off the event loop and returns its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +76,27 @@ class Items:
         return sum(map(_size_of, self.values))
 
 
-def json_answer(content: Any, status: int, hold: Hold) -> Response:
+async def json_answer(content: Any, status: int, hold: Hold, off_loop: OffLoop) -> Response:
     """Encode an answer as JSON: at once if it is short, else piece by piece while it is sent.
 
     Args:
         content: values that `orjson` can serialize, `Items`, or an object whose members are such.
         status: the HTTP status.
         hold: called for a long answer with its bytes; its context lasts while the answer is sent.
+        off_loop: makes the pieces of an answer with many items.
     """
     members = content.values() if isinstance(content, dict) else (content,)
     items = [member for member in members if isinstance(member, Items)]
-    if sum(member.count() for member in items) < _FEW:
+    count = sum(member.count() for member in items)
+    if count < _FEW:
         return encoded_answer(_dumps(_whole(content)), status, hold)
     pieces = _pieces(_parts(content))
-    first = next(pieces)
+    make = off_loop if count > _FEW_FOR_THE_LOOP else _on_loop
+    first = await make(_next(pieces))
     if len(first) < PIECE_BYTES:
         return Response(first, status_code=status, media_type="application/json")
-    return PiecewiseResponse(_chained(first, pieces), status, hold, sum(member.size() for member in items))
+    size_bytes = sum(member.size() for member in items)
+    return PiecewiseResponse(_made(first, pieces, make), status, hold, size_bytes)
 
 
 def encoded_answer(text: bytes, status: int, hold: Hold) -> Response:
@@ -101,14 +111,20 @@ def encoded_answer(text: bytes, status: int, hold: Hold) -> Response:
         return Response(text, status_code=status, media_type="application/json")
     view = memoryview(text)
     slices = (bytes(view[start : start + PIECE_BYTES]) for start in range(0, len(text), PIECE_BYTES))
-    return PiecewiseResponse(slices, status, hold, len(text))
+    return PiecewiseResponse(made_pieces(slices), status, hold, len(text))
+
+
+async def made_pieces(pieces: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield pieces of an answer that cost the event loop little."""
+    for piece in pieces:
+        yield piece
 
 
 class PiecewiseResponse(Response):
     """A JSON response that is encoded piece by piece while its client reads it.
 
     Args:
-        pieces: the encoded pieces.
+        pieces: yields the encoded pieces; it is closed when the answer ends.
         status: the HTTP status.
         hold: called with the size; its context is entered before the first byte, and an error that it raises is
             answered in place of the response.
@@ -120,7 +136,7 @@ class PiecewiseResponse(Response):
 
     media_type = "application/json"
 
-    def __init__(self, pieces: Iterator[bytes], status: int, hold: Hold, size_bytes: int) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], status: int, hold: Hold, size_bytes: int) -> None:
         super().__init__(status_code=status)
         del self.headers["content-length"]
         self._pieces = pieces
@@ -130,16 +146,15 @@ class PiecewiseResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
         try:
-            with self._hold(self.size_bytes):
-                await while_connected(receive, self._send_all(send))
+            async with aclosing(self._pieces):  # frees what was not sent
+                with self._hold(self.size_bytes):
+                    await while_connected(receive, self._send_all(send))
         except ClientDisconnect:
             _log.debug("server.answer_left")
-        finally:
-            self._pieces = iter(())  # frees what was not sent
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for piece in self._pieces:
+        async for piece in self._pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0)  # a client that reads fast must not keep the loop to itself
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -175,9 +190,21 @@ def _pieces(parts: Iterator[bytes]) -> Iterator[bytes]:
     yield b"".join(piece)
 
 
-def _chained(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from others
+def _next(pieces: Iterator[bytes]) -> Generator[None, None, bytes]:
+    # One slice of work. The last piece may be empty, and so is what follows it.
+    yield from ()
+    return next(pieces, b"")
+
+
+async def _on_loop(work: Generator[None, None, bytes]) -> bytes:
+    return finished(work)
+
+
+async def _made(first: bytes, pieces: Iterator[bytes], make: OffLoop) -> AsyncGenerator[bytes, None]:
+    piece = first
+    while piece:
+        yield piece
+        piece = await make(_next(pieces))
 
 
 def _size_of(value: Any) -> int:

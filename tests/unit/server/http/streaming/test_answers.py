@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import contextmanager
 from functools import partial
 
@@ -10,9 +11,16 @@ import numpy as np
 import orjson
 import pytest
 
+from super_advanced_agents._runtime.concurrency.slices import finished
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.json_codec import json_of_result
-from super_advanced_agents.server.http.streaming.json_answers import PIECE_BYTES, Items, PiecewiseResponse, json_answer
+from super_advanced_agents.server.http.streaming.json_answers import (
+    PIECE_BYTES,
+    Items,
+    PiecewiseResponse,
+    json_answer,
+    made_pieces,
+)
 from super_advanced_agents.types import Match, Record
 
 
@@ -65,6 +73,10 @@ class _Held:
         self.now -= size
 
 
+async def _off_loop(work):
+    return await asyncio.to_thread(finished, work)
+
+
 async def _send(response):
     async def receive():
         await never.wait()
@@ -87,7 +99,7 @@ async def test_answer_in_pieces_has_the_text_of_the_whole(name):
         if isinstance(content, dict)
         else Items(content, convert)
     )
-    start, *pieces = await _send(json_answer(lazy, 200, held.hold))
+    start, *pieces = await _send(await json_answer(lazy, 200, held.hold, _off_loop))
     bodies = [message["body"] for message in pieces]
     expected = orjson.dumps(
         json_of_result(content)
@@ -110,12 +122,26 @@ async def test_items_are_converted_only_as_they_are_sent():
         converted.append(value)
         return "x" * 10_000
 
-    json_answer({"results": Items(list(range(1_000)), convert)}, 200, _Held().hold)
+    await json_answer({"results": Items(list(range(1_000)), convert)}, 200, _Held().hold, _off_loop)
     assert len(converted) < 10
+
+
+@pytest.mark.parametrize(("count", "on_loop"), [(64, True), (65, False)])
+async def test_pieces_of_many_items_are_made_off_the_event_loop(count, on_loop):
+    """Few items are worth no change of threads."""
+    threads = set()
+
+    def convert(value):
+        threads.add(threading.get_ident())
+        return "x" * 10_000
+
+    await _send(await json_answer(Items(list(range(count)), convert), 200, _Held().hold, _off_loop))
+    assert (threads == {threading.get_ident()}) is on_loop
+    assert (threading.get_ident() in threads) is on_loop
 
 
 async def test_refused_room_is_raised_before_the_first_byte():
     """The error then has a status of its own."""
     held = _Held(OverloadedError("full", retry_after_s=1))
     with pytest.raises(OverloadedError):
-        await _send(PiecewiseResponse(iter([b"x"]), 200, held.hold, 1))
+        await _send(PiecewiseResponse(made_pieces([b"x"]), 200, held.hold, 1))

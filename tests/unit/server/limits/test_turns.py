@@ -1,0 +1,72 @@
+"""Test that requests which are ready together begin in several passes of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from super_advanced_agents.server.limits.turns import LoopTurns
+
+LONG_S = 0.02
+"""The computing time of a request: more than a pass may take."""
+
+
+class _Passes:
+    """Counts the passes of the event loop, and notes in which one each request began."""
+
+    def __init__(self, turns):
+        self.turns = turns
+        self.number = 0
+        self.begun = []
+
+    async def request(self, tenant, busy_s):
+        await self.turns.begin(tenant)
+        self.begun.append((tenant, self.number))
+        until = time.perf_counter() + busy_s
+        while time.perf_counter() < until:
+            pass
+
+    def count(self):
+        self.number += 1
+        self.counting = asyncio.get_running_loop().call_soon(self.count)
+
+
+@pytest.fixture
+async def passes():
+    counted = _Passes(LoopTurns(pass_s=LONG_S / 2))
+    counted.count()
+    yield counted
+    counted.counting.cancel()
+
+
+async def test_requests_that_compute_long_begin_in_a_pass_each(passes):
+    """The loop looks at its connections between them."""
+    await asyncio.gather(*(passes.request("acme", LONG_S) for _ in range(6)))
+    assert len({number for _, number in passes.begun}) == 6
+
+
+async def test_short_requests_begin_together(passes):
+    """A pass that is short leaves nobody waiting."""
+    await asyncio.gather(*(passes.request("acme", 0) for _ in range(50)))
+    assert len({number for _, number in passes.begun}) == 1
+
+
+async def test_waiting_tenants_take_turns(passes):
+    """One that sends many requests at once does not keep those of another behind them."""
+    crowd = [passes.request("acme", LONG_S) for _ in range(6)]
+    await asyncio.gather(*crowd, passes.request("beta", LONG_S))
+    assert [tenant for tenant, _ in passes.begun].index("beta") <= 2
+
+
+async def test_cancelled_request_leaves_its_turn_to_the_next(passes):
+    """All the others begin."""
+    tasks = [asyncio.create_task(passes.request("acme", LONG_S)) for _ in range(6)]
+    await asyncio.sleep(0)
+    for task in tasks[1:4]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(passes.begun) == 3
+    await passes.request("acme", 0)
+    assert len(passes.begun) == 4
