@@ -10,6 +10,7 @@ from pathlib import Path
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo, UploadInfo
+from super_advanced_agents.types.jobs import KeptAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +374,14 @@ class JobBackend(Resource):
 
         `SWEEP_JOBS` of each state are deleted at most, and uploads that no job has used for a day.
         """
+
+    @abstractmethod
+    async def akept_answers(self, after: str, limit: int) -> list[KeptAnswer]:
+        """Return answers that jobs of all tenants keep, in the order of the jobs' ids."""
+
+    @abstractmethod
+    async def areplace_answer(self, answer: KeptAnswer, value: bytes) -> bool:
+        """Replace a kept answer and delete its job's steps; return False if the job went on."""
 
     @abstractmethod
     async def await_work(self, seen: int, timeout_s: float) -> int:

@@ -21,6 +21,7 @@ from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_name
 from super_advanced_agents.errors import InvalidInputError, JobError, JobNotFoundError
 from super_advanced_agents.jobs.backend import JobBackend, JobLimits, NewJob
 from super_advanced_agents.jobs.cron import next_times
+from super_advanced_agents.jobs.erasing import aread
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.jobs.scheduler import NEVER
 from super_advanced_agents.jobs.sql import SQLJobBackend
@@ -123,8 +124,7 @@ class Jobs(Resource):
             upload=found.upload_of(checked),
             trace=tracing.current_traceparent(),
         )
-        [info] = await self.backend.asubmit([new], limits=self.limits)
-        return info
+        return (await self.backend.asubmit([new], limits=self.limits))[0]
 
     submit = blocking(asubmit)
 
@@ -134,7 +134,7 @@ class Jobs(Resource):
         Raises:
             JobNotFoundError: the tenant has no job of that id.
         """
-        return _found(await self.backend.aget(tenant, _checked_id(job_id)))
+        return _found(await aread(self.backend, self._runtime, tenant, _checked_id(job_id)))
 
     get = blocking(aget)
 
@@ -214,7 +214,7 @@ class Jobs(Resource):
         Raises:
             JobNotFoundError: the tenant has no job of that id.
         """
-        async for info in watched(self.backend, tenant, _checked_id(job_id)):
+        async for info in watched(self.backend, self._runtime, tenant, _checked_id(job_id)):
             yield _found(info)
 
     async def aresult(self, job_id: str, *, timeout_s: float | None = None, tenant: str = DEFAULT_TENANT) -> JSONValue:

@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from super_advanced_agents.jobs.backend import JobBackend
+from super_advanced_agents.jobs.erasing import aread
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.types import JobInfo
 
 _WAIT_S = 1.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
 
-async def watched(backend: JobBackend, tenant: str, job_id: str) -> AsyncGenerator[JobInfo | None, None]:
+async def watched(
+    backend: JobBackend, runtime: Runtime | None, tenant: str, job_id: str
+) -> AsyncGenerator[JobInfo | None, None]:
     """Yield a job now and after each change, until it has ended; None once there is none.
 
     Changes of any tenant's jobs wake it. So it reads a brief form of the job, and its pauses grow as long as only other
@@ -29,7 +33,7 @@ async def watched(backend: JobBackend, tenant: str, job_id: str) -> AsyncGenerat
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
         else:
             whole = last is None or brief.state.final
-            info = await backend.aget(tenant, job_id) if whole else brief
+            info = await aread(backend, runtime, tenant, job_id) if whole else brief
             yield info
             if info is None or info.state.final:
                 return

@@ -27,6 +27,7 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.jobs.backend import SWEEP_JOBS, ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, encoded
+from super_advanced_agents.jobs.erasing import aerase_forgotten
 from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.leftovers import JobFiles
 from super_advanced_agents.jobs.parts import JobParts
@@ -42,6 +43,7 @@ _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
 _FILES_S = 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_ERASURE_S, _LAST_ERASURE_S = 30.0, 10.0
 _HANDED_BACK = "handed_back"
 _ENDS = {JobState.QUEUED: "retried"}
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
@@ -138,6 +140,7 @@ class Worker:
             drain_s: the seconds that running jobs have to finish.
         """
         stopping = asyncio.create_task(stop.wait(), name="worker stops")
+        erasing = asyncio.create_task(self._keep_erasing(stopping), name="erase answers")
         seen = 0
         try:
             while not stop.is_set():
@@ -152,6 +155,23 @@ class Worker:
         finally:
             stopping.cancel()
             await self._drain(drain_s)
+            await asyncio.wait({erasing}, timeout=_LAST_ERASURE_S)
+            erasing.cancel()
+            await asyncio.gather(erasing, return_exceptions=True)
+
+    async def _keep_erasing(self, stopping: asyncio.Task[Literal[True]]) -> None:
+        # Once more at the end, so that what was forgotten is in no file of a server that has stopped.
+        while self._runtime is not None:
+            last = stopping.done()
+            try:
+                await aerase_forgotten(self._backend, self._runtime)
+            except ResourceClosedError:
+                return
+            except SuperAdvancedAgentsError as exc:  # the store or the database is away
+                _log.warning("jobs.answers_not_erased", extra={"reason": str(exc)})
+            if last:
+                return
+            await asyncio.wait({stopping}, timeout=_ERASURE_S)
 
     async def _look_for_work(self) -> None:
         now = time.monotonic()

@@ -118,3 +118,24 @@ class ScheduleInfo:
     next_at: Sequence[float] = ()
     last_at: float | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """An answer that a job keeps, as its result or as the result of a step.
+
+    Attributes:
+        job: the id of the job.
+        tenant: the tenant to which it belongs.
+        claim: the number of the job's latest claim; the answer is another one after the next.
+        value: the answer as JSON values; None where there is none.
+    """
+
+    job: str
+    tenant: str
+    claim: int
+    value: JSONValue = field(repr=False)
+
+
+ANSWER_KIND, ANSWER_STEP = "ask_agent", "ask"
+"""The kind of jobs that keep an answer, and the step that makes it."""

@@ -84,6 +84,7 @@ def test_tables_of_programs_with_a_version_table_of_their_own_are_adopted(
         admin.execute("CREATE TABLE job_version (number BIGINT NOT NULL)")
         admin.execute("INSERT INTO job_version VALUES (%s)", (version,))
         admin.execute("ALTER TABLE jobs DROP COLUMN trace")
+        admin.execute("DROP INDEX jobs_answers")
         if version == 1:
             admin.execute("DROP TABLE job_uploads, job_upload_parts")
             admin.execute("ALTER TABLE jobs DROP COLUMN upload")

@@ -113,7 +113,7 @@ async def test_tables_of_an_older_version_are_brought_up_to_date(place: Path | s
         await jobs.aopen()
         info = await jobs.asubmit("double", {"number": 4})
         assert isinstance(jobs.backend, SQLJobBackend)
-        old = ["DROP TABLE job_uploads", "DROP TABLE job_upload_parts"]
+        old = ["DROP TABLE job_uploads", "DROP TABLE job_upload_parts", "DROP INDEX jobs_answers"]
         old += [f"ALTER TABLE jobs DROP COLUMN {column}" for column in ("upload", "trace")]
         if isinstance(place, Path):
             old.append("PRAGMA user_version = 1")

@@ -7,9 +7,11 @@ import time
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.jobs.builtin.webhooks import call_webhook, checked_url
 from super_advanced_agents.jobs.context import JobContext
+from super_advanced_agents.jobs.erasing import CITES, cites, with_memory
 from super_advanced_agents.jobs.kinds import job
 from super_advanced_agents.tenancy.context import Access, current_context
 from super_advanced_agents.types import JSONValue
+from super_advanced_agents.types.jobs import ANSWER_STEP
 
 
 @job(timeout_s=900.0)
@@ -24,7 +26,8 @@ async def ask_agent(
 ) -> dict[str, JSONValue]:
     """Ask an agent a question, remember its answer, and send it to a webhook.
 
-    The answer is made once, remembered once, and sent with the job's id until the webhook has taken it.
+    The answer is made once, remembered once, and sent with the job's id until the webhook has taken it. Its text is
+    kept as long as the memories that it cites are, and the memory that it became.
 
     Args:
         context: the job.
@@ -46,7 +49,13 @@ async def ask_agent(
     async def ask() -> dict[str, JSONValue]:
         await current_context().charge(workspace.agent_settings(found.name).answer_tokens)
         answer = await found.aask(question, top_k)
-        return {"text": answer.text, "grounded": answer.grounded, "sources": len(answer.sources), "at": time.time()}
+        told: dict[str, JSONValue] = {
+            "text": answer.text,
+            "grounded": answer.grounded,
+            "sources": len(answer.sources),
+            "at": time.time(),
+        }
+        return {**told, CITES: cites(found.namespace, answer.sources)}
 
     async def store(text: str) -> str:
         extra: dict[str, JSONValue] = {"question": question, "job": context.job_id}
@@ -54,12 +63,13 @@ async def ask_agent(
             text, "answer", context.uid("answer"), extra, source=f"job {context.job_id}"
         )
 
-    answered = await context.step("ask", ask)
+    answered = await context.step(ANSWER_STEP, ask)
     text = str(answered["text"])
     uid = await context.step("remember", store, text) if remember and text.strip() else None
+    cited = answered.pop(CITES, None)
     result: dict[str, JSONValue] = {**answered, "agent": found.name, "uid": uid}
     if webhook is not None:
         await context.step(
             "webhook", call_webhook, webhook, {"job": context.job_id, "question": question, **result}, settings
         )
-    return result
+    return {**result, CITES: cited if uid is None else with_memory(cited, uid)}

@@ -32,6 +32,7 @@ from super_advanced_agents.jobs.sql.postgres import PostgresDatabase
 from super_advanced_agents.jobs.sql.sqlite import SQLiteDatabase
 from super_advanced_agents.jobs.sql.upload_files import UploadFiles
 from super_advanced_agents.types import JobInfo, JobState, ScheduleInfo, UploadInfo
+from super_advanced_agents.types.jobs import KeptAnswer
 
 T = TypeVar("T")
 
@@ -299,6 +300,12 @@ class SQLJobBackend(JobBackend):
         deleted = await self._write(lambda db: work.sweep(db, ended, SWEEP_JOBS, now))
         await self._remove_files()
         return deleted
+
+    async def akept_answers(self, after: str, limit: int) -> list[KeptAnswer]:
+        return await self._read(lambda db: work.kept_answers(db, after, limit))
+
+    async def areplace_answer(self, answer: KeptAnswer, value: bytes) -> bool:
+        return await self._write(lambda db: work.replace_answer(db, answer, value))
 
     async def await_work(self, seen: int, timeout_s: float) -> int:
         if seen != self._changes:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from super_advanced_agents.types.jobs import ANSWER_KIND
+
 Row = Sequence[Any]
 
 _TABLES = """
@@ -102,7 +104,15 @@ CREATE TABLE job_upload_parts (
 """,  # empty with SQLite, where the bytes are in files
 )
 
-_STEPS = {1: (_TABLES,), 2: _UPLOADS, 3: ("ALTER TABLE jobs ADD COLUMN trace TEXT;",)}
+ANSWERS = f"kind = '{ANSWER_KIND}'"
+"""The condition for jobs that keep an answer, which has an index."""
+
+_STEPS = {
+    1: (_TABLES,),
+    2: _UPLOADS,
+    3: ("ALTER TABLE jobs ADD COLUMN trace TEXT;",),
+    4: (f"CREATE INDEX jobs_answers ON jobs (id) WHERE {ANSWERS};",),
+}
 VERSION = max(_STEPS)
 """The version of the tables that this program knows."""
 

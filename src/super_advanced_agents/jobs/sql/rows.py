@@ -57,7 +57,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
             note = f"waits {due_at - now:.0f} s before attempt {attempt + 1}"
     elif state is JobState.RUNNING and cancelling:
         note = "is being cancelled"
-    arguments = _value(row[4])
+    arguments = stored_value(row[4])
     return JobInfo(
         id=row[0],
         kind=row[1],
@@ -71,7 +71,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
         per_s=row[9],
         left_s=row[10],
         note=note,
-        result=_value(row[12]),
+        result=stored_value(row[12]),
         error=row[13],
         schedule=row[14],
         created_at=row[15],
@@ -82,7 +82,7 @@ def job_info(row: Row, *, served: Sequence[Served], now: float) -> JobInfo:
 
 def schedule_info(row: Row) -> ScheduleInfo:
     """Make a `ScheduleInfo`, without its next times, of a row with the columns `SCHEDULE`."""
-    arguments = _value(row[2])
+    arguments = stored_value(row[2])
     return ScheduleInfo(
         name=row[0],
         kind=row[1],
@@ -96,8 +96,8 @@ def schedule_info(row: Row) -> ScheduleInfo:
     )
 
 
-def _value(data: bytes | None) -> JSONValue:
-    # Of stored JSON.
+def stored_value(data: bytes | None) -> JSONValue:
+    """Return the value of stored JSON; None where there is none."""
     if data is None:
         return None
     import orjson

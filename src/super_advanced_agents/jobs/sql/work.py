@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
+from super_advanced_agents.jobs.backend import (
+    ClaimedJob,
+    JobLimits,
+    NewJob,
+    Outcome,
+)
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql import calls, uploads
-from super_advanced_agents.jobs.sql.database import Database, Row, marks
+from super_advanced_agents.jobs.sql.database import ANSWERS, Database, Row, marks
+from super_advanced_agents.jobs.sql.rows import stored_value
 from super_advanced_agents.types import JobInfo, JobState
+from super_advanced_agents.types.jobs import ANSWER_STEP, KeptAnswer
 
 MAX_LOSSES = 10
 """The workers that may end in one step of a job before it is given up."""
@@ -254,3 +261,29 @@ def sweep(db: Database, ended: Mapping[JobState, float], limit: int, now: float)
         uploads.drop_of(db, rows)
         deleted += len(rows)
     return deleted
+
+
+def kept_answers(db: Database, after: str, limit: int) -> list[KeptAnswer]:
+    """Return answers that jobs keep as results or as finished steps, in the order of their ids."""
+    step = "SELECT result FROM job_steps WHERE job = jobs.id AND name = ?"
+    rows = db.execute(
+        f"SELECT id, tenant, claim, coalesce(result, ({step})) FROM jobs"  # noqa: S608
+        f" WHERE {ANSWERS} AND state <> 'running' AND id > ? ORDER BY id LIMIT ?",
+        (ANSWER_STEP, after, limit),
+    )
+    return [
+        KeptAnswer(job=job_id, tenant=tenant, claim=int(claim), value=stored_value(value))
+        for job_id, tenant, claim, value in rows
+    ]
+
+
+def replace_answer(db: Database, answer: KeptAnswer, value: bytes) -> bool:
+    """Replace a kept answer and delete its job's steps; return False if the job went on."""
+    changed = db.execute(
+        "UPDATE jobs SET result = CASE WHEN result IS NULL THEN NULL ELSE ? END"
+        " WHERE id = ? AND claim = ? AND state <> 'running' RETURNING id",
+        (value, answer.job, answer.claim),
+    )
+    if changed:
+        db.execute("DELETE FROM job_steps WHERE job = ?", (answer.job,))
+    return bool(changed)
