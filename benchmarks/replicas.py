@@ -37,7 +37,10 @@ _LIMITS = {
     "SAA_RATE_LIMIT_PER_TENANT": "100000000",
     "SAA_SEARCHES_IN_FLIGHT": "4096",
 }
-"""Limits that are counted in Valkey and never reached, also where a replica has a small part of the permits."""
+"""Limits that are counted in Valkey and never reached.
+
+A replica with a small part of the permits does not reach them either.
+"""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
