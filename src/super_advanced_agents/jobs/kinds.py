@@ -67,6 +67,10 @@ class JobKind:
         if self.upload and self.upload not in self._parameters:
             raise ConfigurationError(f"the job {self.name!r} has no argument {self.upload!r} for an upload")
 
+    def check_types(self) -> None:
+        """Raise `ConfigurationError` if the types of the arguments cannot be checked."""
+        assert self._model
+
     def check_submitter(self, by: Principal) -> None:
         """Raise `PermissionDeniedError` unless a caller may have a job of this kind."""
         if self.operator:
@@ -121,7 +125,7 @@ class JobKind:
                 field=f"arguments.{where}",
                 hint=f"it takes {', '.join(self._parameters) or 'no arguments'}",
             ) from None  # the cause would carry the values
-        return {name: getattr(model, name) for name in self._parameters}
+        return {name: getattr(model, f"argument_{number}") for number, name in enumerate(self._parameters)}
 
     def key_of(self, arguments: Mapping[str, JSONValue]) -> str | None:
         """Return the concurrency key of a job with these arguments; None when it has none."""
@@ -163,13 +167,24 @@ class JobKind:
 
     @cached_property
     def _model(self) -> type[BaseModel]:
-        from pydantic import ConfigDict, create_model
+        from pydantic import ConfigDict, Field, PydanticUserError, create_model
 
-        fields: dict[str, Any] = {
-            name: (self._hints.get(name, Any), ... if each.default is each.empty else each.default)
-            for name, each in self._parameters.items()
-        }
-        return create_model(self.name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
+        try:
+            # By aliases, since names such as `_x` and `model_config` are no names of fields.
+            fields: dict[str, Any] = {
+                f"argument_{number}": (
+                    self._hints.get(name, Any),
+                    Field(... if each.default is each.empty else each.default, alias=name),
+                )
+                for number, (name, each) in enumerate(self._parameters.items())
+            }
+            return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
+        except (NameError, TypeError, PydanticUserError) as exc:
+            raise ConfigurationError(
+                f"the arguments of the job {self.name!r} have types that JSON cannot be checked against: "
+                f"{type(exc).__name__}",
+                hint="annotate each with a type of JSON, a dataclass, an enum or a model of pydantic",
+            ) from exc
 
 
 def job(
@@ -254,7 +269,7 @@ def kinds_in(modules: Iterable[str]) -> list[JobKind]:
     """Import modules by name, and return the kinds of jobs that stand in them.
 
     Raises:
-        ConfigurationError: a module cannot be imported.
+        ConfigurationError: a module cannot be imported, or a kind has arguments whose types cannot be checked.
     """
     found: dict[int, JobKind] = {}
     for name in modules:
@@ -266,4 +281,6 @@ def kinds_in(modules: Iterable[str]) -> list[JobKind]:
                 hint="check SAA_JOB_MODULES and PYTHONPATH",
             ) from exc
         found.update((id(value), value) for value in vars(module).values() if isinstance(value, JobKind))
+    for kind in found.values():
+        kind.check_types()
     return list(found.values())
