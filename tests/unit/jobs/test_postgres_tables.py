@@ -10,7 +10,7 @@ import pytest
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents._runtime.postgres import Database, PostgresAddress, running_versions, tables_version
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.jobs.sql.database import READ, VERSION, Needs
+from super_advanced_agents.jobs.sql.database import READ, VERSION, steps
 from super_advanced_agents.jobs.sql.postgres import COMPONENT, PostgresDatabase
 
 
@@ -74,20 +74,15 @@ def test_tables_of_programs_with_a_version_table_of_their_own_are_adopted(
     postgres_schema_url: str, postgres_url: str, schema: str, version: int
 ) -> None:
     """Their jobs stay, and only the steps that they lack are taken."""
-    jobs = PostgresDatabase(postgres_schema_url)
-    with jobs.transaction(Needs()):
-        jobs.execute("INSERT INTO job_workers VALUES ('w', 7, '', '')")
-    jobs.close()
     with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f'CREATE SCHEMA "{schema}"'.encode())
         admin.execute(f'SET search_path = "{schema}"'.encode())
-        admin.execute("DROP TABLE migrations, processes")
+        for number in range(1, version + 1):
+            for statement in steps("BYTEA")[number]:
+                admin.execute(statement.encode())
+        admin.execute("INSERT INTO job_workers VALUES ('w', 7, '', '')")
         admin.execute("CREATE TABLE job_version (number BIGINT NOT NULL)")
         admin.execute("INSERT INTO job_version VALUES (%s)", (version,))
-        admin.execute("ALTER TABLE jobs DROP COLUMN trace")
-        admin.execute("DROP INDEX jobs_answers")
-        if version == 1:
-            admin.execute("DROP TABLE job_uploads, job_upload_parts")
-            admin.execute("ALTER TABLE jobs DROP COLUMN upload")
     for _ in range(2):
         jobs = PostgresDatabase(postgres_schema_url)
         try:
