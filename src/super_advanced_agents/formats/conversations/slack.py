@@ -135,7 +135,8 @@ def _read_workspace(directory: Content) -> _Workspace:
     teams: set[str | None] = set()
     for user in users if isinstance(users, list) else []:
         if isinstance(user, dict) and isinstance(user.get("id"), str):
-            profile = user.get("profile") if isinstance(user.get("profile"), dict) else {}
+            found = user.get("profile")
+            profile = found if isinstance(found, dict) else {}
             name = profile.get("display_name") or user.get("real_name") or profile.get("real_name")
             names[user["id"]] = str(name or user.get("name") or user["id"])
             team_id = user.get("team_id")
