@@ -37,6 +37,18 @@ class ForeignAnswerError(EngineUnavailableError):
     """The server's answer cannot be read or is too long, so another attempt would not help."""
 
 
+class UntrustedServerError(EngineUnavailableError):
+    """The server's certificate is not trusted, so another attempt would not help."""
+
+
+def untrusted_error(url: str) -> UntrustedServerError:
+    """Return the error for a server whose certificate is not trusted, or is for another name."""
+    return UntrustedServerError(
+        f"the certificate of the server {url!r} is not trusted",
+        hint="check the address, or give the certificate of its authority as ca_file",
+    )
+
+
 def unreachable_error(url: str, reason: object) -> EngineUnavailableError:
     """Return the `EngineUnavailableError` for a connection that cannot be made or has broken."""
     return EngineUnavailableError(
@@ -72,7 +84,10 @@ def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = Fals
     status = _STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     if ERROR_METADATA in trailing:
         return _error_of_document(trailing[ERROR_METADATA], status, trailing.get("retry-after"), url)
-    details = str(rpc.details() or "no reason given")[:200]
+    details = str(rpc.details() or "no reason given")
+    if status is HTTPStatus.SERVICE_UNAVAILABLE and "CERTIFICATE_VERIFY_FAILED" in details:
+        return untrusted_error(url)
+    details = details[:200]
     if timed_out or code == "DEADLINE_EXCEEDED":
         return timeout_error(url, timeout_s)
     if code in {"UNAVAILABLE", "CANCELLED"}:

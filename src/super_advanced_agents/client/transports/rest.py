@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from super_advanced_agents.client.transports.error_mapping import (
     timeout_error,
     too_long_answer_error,
     unreachable_error,
+    untrusted_error,
 )
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
@@ -316,9 +318,17 @@ def _map_transport_errors(url: str, timeout_s: float) -> Iterator[None]:
     except TimeoutError as exc:
         raise timeout_error(url, timeout_s) from exc
     except httpx2.TransportError as exc:
+        if _has_cause(exc, ssl.SSLCertVerificationError):
+            raise untrusted_error(url) from exc
         raise unreachable_error(url, type(exc).__name__) from exc
     except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
         raise ConfigurationError(f"no request can be made to the server {url!r} ({type(exc).__name__})") from exc
+
+
+def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager
