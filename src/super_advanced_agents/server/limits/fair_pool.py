@@ -83,6 +83,18 @@ class FairPool:
         account = self._accounts.get(tenant)
         return 0 if account is None else account.held
 
+    @property
+    def is_busy(self) -> bool:
+        """True if half of the units are held, so that many requests at once may be too many."""
+        return 2 * self.in_flight >= self.capacity
+
+    def places_for(self, tenant: str) -> int:
+        """Return how many requests of a tenant for one unit may come now, by estimate."""
+        account = self._accounts.get(tenant)
+        if account is None or self._is_entitled(account, 1):
+            return self.capacity
+        return max(0, self.capacity - self.in_flight) + max(0, self.max_waiting - len(account.waiting))
+
     def tenants(self) -> list[str]:
         """Return the tenants that hold or await units."""
         return list(self._accounts)

@@ -26,6 +26,7 @@ class LoopTurns:
     def __init__(self, *, pass_s: float = PASS_S) -> None:
         self._pass_s = pass_s
         self._began_at: float | None = None
+        self._first_at: float | None = None  # when the first of those began that waited for this pass
         self._begun = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -41,13 +42,17 @@ class LoopTurns:
         turn = loop.create_future()
         self._waiting.setdefault(tenant, deque()).append(turn)
         await turn
+        if self._first_at is None:  # those that were woken together run one after the other
+            self._first_at = time.perf_counter()
 
     def _end_pass(self) -> None:
         # Those that had begun have computed, and the loop will look at its connections before the next ones begin.
         now = time.perf_counter()
-        took_s = now - (self._began_at or now)
-        fitting = int(self._begun * self._pass_s / took_s) if took_s else _MOST_IN_A_PASS
-        self._begun = 0
+        took_s = now - (self._first_at or self._began_at or now)
+        # Where passes are long for other reasons, such as refusals, requests may compute for as long as these do.
+        others_s = now - took_s - (self._began_at or now)
+        fitting = int(self._begun * max(self._pass_s, others_s) / took_s) if took_s else _MOST_IN_A_PASS
+        self._begun, self._first_at = 0, None
         while self._waiting and self._begun < max(1, min(_MOST_IN_A_PASS, fitting)):
             self._wake_next()
         self._began_at = now if self._waiting or self._begun else None

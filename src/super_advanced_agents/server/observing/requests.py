@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from time import perf_counter
+from time import perf_counter, time
 
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.telemetry import Histogram, StageClock, counter, get_logger, histogram, request_id, tracing
@@ -61,7 +61,19 @@ def new_request_id(sent: str | None = None) -> str:
     """
     if sent is not None and _ID.fullmatch(sent):
         return sent
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"  # no secret, and a fourth of the time
+
+
+class _AccessRecord(logging.LogRecord):
+    # `Logger.info` and `LogRecord` look for a line of code, a thread and a process, which takes ten times as long.
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        vars(self).update(_ACCESS_FIELDS, **fields)
+        self.created = time()
+        self.msecs = self.created % 1 * 1e3
+
+
+_ACCESS_FIELDS = vars(logging.LogRecord(_access_log.name, logging.INFO, __file__, 0, "server.request", None, None))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,10 +211,7 @@ class RequestObserver:
         if self._tenants and observed.principal is not None and observed.principal.tenant in self._tenants:
             counter("tenant_requests", tenant=observed.principal.tenant, outcome=outcome).add()
         if self._writes_lines and _access_log.isEnabledFor(logging.INFO):
-            # Made here, because `Logger.info` looks for its caller's line, which takes half of its time.
-            record = logging.LogRecord(_access_log.name, logging.INFO, __file__, 0, "server.request", None, None)
-            vars(record).update(_line(observed, outcome, took_s))
-            _access_log.handle(record)
+            _access_log.handle(_AccessRecord(_line(observed, outcome, took_s)))
         stages = observed.clock.seconds
         if took_s - stages.get("generate", 0.0) >= self._slow_s and observed.operation is not None:
             times = {f"{name}_ms": round(1e3 * stage_s, 1) for name, stage_s in stages.items()}

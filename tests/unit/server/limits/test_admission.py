@@ -173,3 +173,20 @@ def test_only_the_latest_credentials_are_remembered():
         admission.remember_caller(f"key {n}", "acme")
     assert admission.remembered_tenant("key 0") is None
     assert admission.remembered_tenant("key 4999") == "acme"
+
+
+async def test_of_requests_that_arrive_together_only_those_with_a_chance_go_on():
+    """The others are refused before anything is made for them; the next pass of the loop counts anew."""
+    admission = Admission(permits=dict.fromkeys(PermitKind, 4))
+    admitted = [admission.may_arrive(PermitKind.SEARCH, "acme") for _ in range(10)]
+    assert admitted == [True] * 4 + [False] * 6
+    assert admission.may_arrive(PermitKind.SEARCH, "beta")
+    assert admission.may_arrive(PermitKind.WRITE, "acme")
+    assert admission.may_arrive(PermitKind.SEARCH, None)  # a caller who is not known yet
+    assert admission.may_arrive(None, "acme")
+    await asyncio.sleep(0)
+    pool = admission.pool(PermitKind.SEARCH)
+    for _ in range(4):
+        assert pool.enter_now("acme")
+    assert [admission.may_arrive(PermitKind.SEARCH, "acme") for _ in range(3)] == [True, False, False]  # one may wait
+    assert all(admission.may_arrive(PermitKind.SEARCH, "beta") for _ in range(4))

@@ -70,3 +70,19 @@ async def test_cancelled_request_leaves_its_turn_to_the_next(passes):
     assert len(passes.begun) == 3
     await passes.request("acme", 0)
     assert len(passes.begun) == 4
+
+
+async def test_passes_that_are_long_for_other_reasons_begin_as_much_as_those_take(passes):
+    """Refusals of many requests, for one, must not keep accepted ones waiting."""
+
+    def compute_otherwise():
+        until = time.perf_counter() + 2 * LONG_S
+        while time.perf_counter() < until:
+            pass
+        others.append(asyncio.get_running_loop().call_soon(compute_otherwise))
+
+    others = []
+    compute_otherwise()
+    await asyncio.gather(*(passes.request("acme", LONG_S / 10) for _ in range(60)))
+    others[-1].cancel()
+    assert len({number for _, number in passes.begun}) <= 15

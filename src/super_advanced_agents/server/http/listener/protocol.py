@@ -196,11 +196,13 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
 
     def _saturated_operation(self) -> Operation | None:
         admission = self.limits.admission
-        if not admission.is_saturated or self.answering:  # responses are sent in the order of their requests
+        if (
+            not (admission.is_saturated or admission.is_busy) or self.answering
+        ):  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
         operation = ROUTES.find(verb.decode("latin-1"), path.decode("latin-1"))
-        if verb == b"HEAD" or not admission.refuses(permit_of(operation), self._known_tenant()):
+        if verb == b"HEAD" or admission.may_arrive(permit_of(operation), self._known_tenant()):
             return None  # a response to HEAD has no body, and the prepared refusals have one
         assert isinstance(operation, Operation)
         return operation
