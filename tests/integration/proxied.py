@@ -40,7 +40,7 @@ def nginx(folder, rest, grpc):
     write_self_signed_certificate(folder / "crt", folder / "key")
     port = free_port()
     site = (FOLDER / "nginx.conf").read_text(encoding="utf-8")
-    for old, new in {
+    changes = {
         "127.0.0.1:8000": rest,
         "127.0.0.1:50051": grpc,
         "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl http2;",  # as versions before 1.25.1 spell it
@@ -48,9 +48,8 @@ def nginx(folder, rest, grpc):
         "memory.example.org;": "localhost;",
         "/etc/ssl/memory.example.org.crt": str(folder / "crt"),
         "/etc/ssl/memory.example.org.key": str(folder / "key"),
-    }.items():
-        assert old in site, old
-        site = site.replace(old, new)
+    }
+    site = _changed(site, changes)
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -80,10 +79,7 @@ def haproxy(folder, *servers):
     }
     for number, (rest, grpc) in enumerate(pairs, 11):
         changes |= {f"10.0.0.{number}:8000": rest, f"10.0.0.{number}:50051": grpc}
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    (folder / "haproxy.cfg").write_text(text)
+    (folder / "haproxy.cfg").write_text(_changed(text, changes))
     with _running([_program("haproxy"), "-db", "-f", folder / "haproxy.cfg"], port):
         yield Proxy(port, grpc_port, folder / "crt")
 
@@ -95,13 +91,12 @@ def caddy(folder, rest, grpc):
     port = free_port()
     site = (FOLDER / "Caddyfile").read_text(encoding="utf-8")
     source = f"transport http {{\n\t\t\t\tlocal_address {ADDRESS}\n\t\t\t}}\n"
-    for old, new in {
+    changes = {
         "memory.example.org {": f"https://localhost:{port} {{\n\ttls {folder}/crt {folder}/key\n",
         "reverse_proxy h2c://127.0.0.1:50051\n": f"reverse_proxy h2c://{grpc} {{\n\t\t\t{source}\t\t}}\n",
         "reverse_proxy 127.0.0.1:8000 {\n": f"reverse_proxy {rest} {{\n\t\t\t{source}",
-    }.items():
-        assert old in site, old
-        site = site.replace(old, new)
+    }
+    site = _changed(site, changes)
     (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {folder}\n}}\n{site}")
     command = [_program("caddy"), "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]
     with _running(command, port, environment={"HOME": str(folder), "PATH": "/usr/bin:/bin"}):
@@ -115,7 +110,7 @@ def envoy(folder, rest, grpc):
     port = free_port()
     text = (FOLDER / "envoy.yaml").read_text(encoding="utf-8")
     source = f"upstream_bind_config: {{source_address: {{address: {ADDRESS}, port_value: 0}}}}"
-    for old, new in {
+    changes = {
         "address: 0.0.0.0, port_value: 443": f"address: 127.0.0.1, port_value: {port}",
         "address: 127.0.0.1, port_value: 8000": f"address: 127.0.0.1, port_value: {rest.partition(':')[2]}",
         "address: 127.0.0.1, port_value: 50051": f"address: 127.0.0.1, port_value: {grpc.partition(':')[2]}",
@@ -124,13 +119,18 @@ def envoy(folder, rest, grpc):
         "- name: saa_rest\n": f"- name: saa_rest\n      {source}\n",
         "- name: saa_grpc\n": f"- name: saa_grpc\n      {source}\n",
         'domains: ["memory.example.org", "memory.example.org:*"]': 'domains: ["localhost:*"]',
-    }.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    (folder / "envoy.yaml").write_text(text)
+    }
+    (folder / "envoy.yaml").write_text(_changed(text, changes))
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
     with _running([_program("envoy"), "-c", folder / "envoy.yaml", *options], port):
         yield Proxy(port, port, folder / "crt")
+
+
+def _changed(text, changes):
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
 
 
 def _program(name):

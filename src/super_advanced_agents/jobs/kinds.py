@@ -69,7 +69,7 @@ class JobKind:
 
     def check_types(self) -> None:
         """Raise `ConfigurationError` if the types of the arguments cannot be checked."""
-        assert self._model
+        _ = self._model
 
     def check_submitter(self, by: Principal) -> None:
         """Raise `PermissionDeniedError` unless a caller may have a job of this kind."""

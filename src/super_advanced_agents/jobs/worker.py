@@ -257,7 +257,7 @@ class Worker:
             await self._backend.aleave(self._id)
 
     async def _run(self, job: ClaimedJob) -> None:
-        began, span, ended = time.perf_counter(), tracing.begin_linked_span(f"job {job.kind}", job.trace), _HANDED_BACK
+        began, span, ended = time.perf_counter(), tracing.begin_span(f"job {job.kind}", cause=job.trace), _HANDED_BACK
         try:
             try:
                 outcome = await self._outcome(job)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
@@ -41,8 +39,7 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.mcp.http import MCPEndpoint
-from super_advanced_agents.server.observing.expiries import ExpiryReceipts
-from super_advanced_agents.server.observing.loop_lag import measure_loop_lag
+from super_advanced_agents.server.observing.background_tasks import background_tasks
 from super_advanced_agents.server.observing.metrics import Metrics
 from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.observing.server_samples import server_samples
@@ -92,10 +89,14 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 refresh=services.arefresh,
             )
             app.state.metrics = Metrics(runtime, services.jobs, lambda: server_samples(services))
-            async with _background_tasks(services):
-                await in_thread(lambda: _build_routes(app), name="build routes")
-                async with mcp.open(), running_worker(services.jobs, settings, limiter=limiter):
-                    yield
+            assert services.audit is not None
+            try:
+                async with background_tasks(runtime, services.audit):
+                    await in_thread(lambda: _build_routes(app), name="build routes")
+                    async with mcp.open(), running_worker(services.jobs, settings, limiter=limiter):
+                        yield
+            finally:
+                await in_thread(services.conversions.close, name="close conversions")
 
     app = FastAPI(
         title="Super Advanced Agents",
@@ -151,26 +152,6 @@ async def _open_services(
         storage=storage,
         observer=observer,
     )
-
-
-@asynccontextmanager
-async def _background_tasks(services: Services) -> AsyncIterator[None]:
-    assert services.audit is not None
-    receipts = ExpiryReceipts(services.audit)
-    tasks = [
-        asyncio.create_task(services.runtime.akeep_loading(), name="load models"),
-        asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
-        asyncio.create_task(receipts.arun(), name="record expiries"),
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
-            await receipts.arecord()
-        await in_thread(services.conversions.close, name="close conversions")
 
 
 def _add_middleware(app: FastAPI, settings: Settings, observer: RequestObserver) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.errors import ConfigurationError, SuperAdvancedAgentsError
+from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.jobs.opening import opened_jobs, running_worker
 from super_advanced_agents.jobs.worker import Worker
 from super_advanced_agents.server.audit_log import AuditLog
@@ -19,9 +19,8 @@ from super_advanced_agents.server.auth.bootstrap import acheck_addresses, aput_g
 from super_advanced_agents.server.auth.certificates import check_certificate
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.logs import level_signals
-from super_advanced_agents.server.observing.expiries import ExpiryReceipts
+from super_advanced_agents.server.observing.background_tasks import background_tasks
 from super_advanced_agents.server.observing.exporter import metrics_server
-from super_advanced_agents.server.observing.loop_lag import measure_loop_lag
 from super_advanced_agents.server.observing.metrics import Metrics, Sample
 from super_advanced_agents.server.observing.traces import exported_traces
 from super_advanced_agents.tenancy.runtime import Runtime
@@ -70,29 +69,17 @@ async def arun_worker(
     with _stop_event() as stop:
         async with exported_traces(settings), AuditLog.of(settings) as audit, Runtime(settings) as runtime:
             await runtime.aopen()
-            receipts = ExpiryReceipts(audit)
-            tasks = [
-                asyncio.create_task(runtime.akeep_loading(), name="load models"),
-                asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
-                asyncio.create_task(receipts.arun(), name="record expiries"),
-            ]
-            try:
-                async with (
-                    opened_jobs(settings, runtime=runtime) as jobs,
-                    running_worker(jobs, settings) as worker,
-                    _health_check(worker, health_port) as port,
-                ):
-                    assert worker is not None
-                    metrics = Metrics(runtime, jobs, partial(_samples, worker, stop))
-                    async with _metrics(metrics, runtime) as url:
-                        on_running(WorkerAddresses(health_port=port, metrics=url))
-                        await stop.wait()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                with suppress(SuperAdvancedAgentsError):  # a log that fails closed, and cannot be written
-                    await receipts.arecord()
+            async with (
+                background_tasks(runtime, audit),
+                opened_jobs(settings, runtime=runtime) as jobs,
+                running_worker(jobs, settings) as worker,
+                _health_check(worker, health_port) as port,
+            ):
+                assert worker is not None
+                metrics = Metrics(runtime, jobs, partial(_samples, worker, stop))
+                async with _metrics(metrics, runtime) as url:
+                    on_running(WorkerAddresses(health_port=port, metrics=url))
+                    await stop.wait()
 
 
 def _samples(worker: Worker, stop: asyncio.Event) -> Iterator[Sample]:

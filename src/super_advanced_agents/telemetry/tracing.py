@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.trace import Link, Tracer, TracerProvider
     from opentelemetry.trace import Span as ApiSpan
     from opentelemetry.trace import SpanContext as ApiSpanContext
-    from opentelemetry.trace import Tracer, TracerProvider
 
 on = False
 """True while spans are made; the code asks it before it does anything else for traces."""
@@ -82,30 +82,26 @@ class Span:
         self._span.end()
 
 
-def begin_span(name: str) -> Span | None:
-    """Begin a span inside the current one, and make it current; None while traces are off."""
-    tracer = _tracer
-    if tracer is None:
-        return None
-    return Span(tracer.start_span(name, record_exception=False, set_status_on_exception=False))
-
-
-def begin_linked_span(name: str, cause: str | None) -> Span | None:
-    """Begin a span that links to its cause, and make it current; None while traces are off.
+def begin_span(name: str, *, cause: str | None = None) -> Span | None:
+    """Begin a span inside the current one, and make it current; None while traces are off.
 
     Args:
         name: the name of the span.
-        cause: what `current_traceparent` returned there; None for no link.
+        cause: an earlier span to link to, as `current_traceparent` returned it; None for no link.
     """
     tracer = _tracer
     if tracer is None:
         return None
+    links = [] if cause is None else _links_to(cause)
+    return Span(tracer.start_span(name, links=links, record_exception=False, set_status_on_exception=False))
+
+
+def _links_to(cause: str) -> list[Link]:
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    found = trace.get_current_span(TraceContextTextMapPropagator().extract({"traceparent": cause or ""}))
-    caused_by = found.get_span_context()
-    return Span(tracer.start_span(name, links=[trace.Link(caused_by)] if caused_by.is_valid else []))
+    found = trace.get_current_span(TraceContextTextMapPropagator().extract({"traceparent": cause})).get_span_context()
+    return [trace.Link(found)] if found.is_valid else []
 
 
 def begin_server_span(name: str, headers: Mapping[str, str]) -> Span | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from super_advanced_agents._runtime.concurrency.futures import Future, set_exceptions
@@ -137,3 +137,9 @@ def finished(work: Generator[None, None, T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def one_slice(work: Callable[[], T]) -> Generator[None, None, T]:
+    """Return a short function's call as a computation of one slice."""
+    yield from ()
+    return work()

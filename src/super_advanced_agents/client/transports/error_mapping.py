@@ -37,15 +37,12 @@ class ForeignAnswerError(EngineUnavailableError):
     """The server's answer cannot be read or is too long, so another attempt would not help."""
 
 
-class UntrustedServerError(EngineUnavailableError):
-    """The server's certificate is not trusted, so another attempt would not help."""
-
-
-def untrusted_error(url: str) -> UntrustedServerError:
+def untrusted_error(url: str) -> EngineUnavailableError:
     """Return the error for a server whose certificate is not trusted, or is for another name."""
-    return UntrustedServerError(
+    return EngineUnavailableError(
         f"the certificate of the server {url!r} is not trusted",
         hint="check the address, or give the certificate of its authority as ca_file",
+        retryable=False,
     )
 
 

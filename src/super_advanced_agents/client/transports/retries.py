@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from super_advanced_agents.client.transports.error_mapping import ForeignAnswerError, UntrustedServerError
+from super_advanced_agents.client.transports.error_mapping import ForeignAnswerError
 from super_advanced_agents.errors import (
     EngineUnavailableError,
     OverloadedError,
@@ -50,7 +50,7 @@ class Retries:
         """
         self._failures += 1
         left_s = self.left_s
-        if isinstance(error, ForeignAnswerError | UntrustedServerError) or left_s <= _FIRST_PAUSE_S:
+        if isinstance(error, ForeignAnswerError) or not error.retryable or left_s <= _FIRST_PAUSE_S:
             raise error
         jitter = 1 + random.random() / 4  # noqa: S311  # clients that failed together must not come back together
         if isinstance(error, OverloadedError | RateLimitedError):

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from super_advanced_agents.jobs.backend import (
-    ClaimedJob,
-    JobLimits,
-    NewJob,
-    Outcome,
-)
+from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql import calls, uploads
 from super_advanced_agents.jobs.sql.database import ANSWERS, Database, Row, marks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from super_advanced_agents._runtime.concurrency.budget import answers_limited
 from super_advanced_agents._runtime.concurrency.futures import Future
-from super_advanced_agents._runtime.concurrency.slices import SliceWorker
+from super_advanced_agents._runtime.concurrency.slices import SliceWorker, one_slice
 from super_advanced_agents.jobs.jobs import Jobs
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Permit
@@ -67,7 +67,7 @@ class HandlerContext:
 
     def off_loop(self, work: Callable[[], T]) -> Future[T]:
         """Call a function off the event loop, by turns with what other tenants convert."""
-        return self.conversions.submit(_one_slice(work), owner=self.request_context.principal.tenant)
+        return self.conversions.submit(one_slice(work), owner=self.request_context.principal.tenant)
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a read; a long one is read again after its bytes were reserved.
@@ -108,11 +108,6 @@ class HandlerContext:
         permit = self.request_context.permit
         if isinstance(permit, Permit):
             await permit.exchange(kind)
-
-
-def _one_slice(work: Callable[[], T]) -> Generator[None, None, T]:
-    yield from ()
-    return work()
 
 
 Handler: TypeAlias = Callable[[Any, HandlerContext], Awaitable[Any]]

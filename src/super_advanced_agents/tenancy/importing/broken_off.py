@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.tenancy.importing.memories import digest_of
-from super_advanced_agents.tenancy.importing.stored import StoredFiles
+from super_advanced_agents.tenancy.importing.stored import StoredFiles, StoredPart
 from super_advanced_agents.tenancy.importing.target import Target
 from super_advanced_agents.types import Memory
 
@@ -24,8 +24,7 @@ def stored_uids(target: Target, memories: Sequence[Memory]) -> set[str]:
     """
     given = {memory.uid: digest_of(memory) for memory in memories if memory.uid is not None}
     try:
-        target.forget([_NO_UID])  # waits for the write in flight
-        found = list(StoredFiles(target).with_uids(list(given)))
+        found = _stored_parts(target, list(given))
     except SuperAdvancedAgentsError:
         return set()
     return {part.uid for part in found if part.digest == given[part.uid]}
@@ -37,7 +36,11 @@ def remaining_uids(target: Target, uids: Sequence[str]) -> set[str]:
     All count as stored where the store or the server does not answer any more.
     """
     try:
-        target.forget([_NO_UID])
-        return {part.uid for part in StoredFiles(target).with_uids(list(uids))}
+        return {part.uid for part in _stored_parts(target, uids)}
     except SuperAdvancedAgentsError:
         return set(uids)
+
+
+def _stored_parts(target: Target, uids: Sequence[str]) -> list[StoredPart]:
+    target.forget([_NO_UID])  # waits for the write in flight
+    return list(StoredFiles(target).with_uids(list(uids)))

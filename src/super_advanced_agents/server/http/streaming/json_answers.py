@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from super_advanced_agents._runtime.concurrency.slices import finished
+from super_advanced_agents._runtime.concurrency.slices import finished, one_slice
 from super_advanced_agents.server.http.streaming.disconnect import while_connected
 from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, text_bytes
 from super_advanced_agents.telemetry import get_logger
@@ -191,9 +191,7 @@ def _pieces(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _next(pieces: Iterator[bytes]) -> Generator[None, None, bytes]:
-    # One slice of work. The last piece may be empty, and so is what follows it.
-    yield from ()
-    return next(pieces, b"")
+    return one_slice(lambda: next(pieces, b""))  # the last piece may be empty, and so is what follows it
 
 
 async def _on_loop(work: Generator[None, None, bytes]) -> bytes:
