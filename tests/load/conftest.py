@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+REPORT_S = 60
 UNLIMITED = {"SAA_RATE_LIMIT_PER_KEY": "0", "SAA_RATE_LIMIT_PER_TENANT": "0"}
 
 
@@ -27,8 +29,8 @@ def cores():
 class Served:
     """A running server."""
 
-    def __init__(self, process):
-        self.process = process
+    def __init__(self, process, errors):
+        self.process, self.errors = process, errors
         startup_info = json.loads(process.stdout.readline())
         self.url, self.key = startup_info["rest"], startup_info["key"]
         self.grpc = startup_info["grpc"]
@@ -38,7 +40,17 @@ class Served:
     def resources(self):
         """Return what the server holds now: tasks, threads, sockets and permits."""
         self.process.send_signal(signal.SIGUSR1)
-        return json.loads(self.process.stdout.readline())
+        late = threading.Timer(REPORT_S, self.process.send_signal, [signal.SIGUSR2])
+        hopeless = threading.Timer(REPORT_S + 1, self.process.kill)
+        late.start()
+        hopeless.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            late.cancel()
+            hopeless.cancel()
+        assert line, f"the server did not report within {REPORT_S} s:\n{self.errors.read_text()}"
+        return json.loads(line)
 
     def client(self):
         """Return a client with the admin key."""
@@ -69,16 +81,18 @@ def serving(tmp_path):
     def serve(name="data", *, ready=True, **settings):
         variables = {f"SAA_{key.upper()}": str(value) for key, value in settings.items()}
         environment = {**os.environ, **UNLIMITED, "SAA_PORT": "0", **variables, "SAA_DATA_DIR": str(tmp_path / name)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.load.watched", str(cores()[0])],
-            env=environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        errors = tmp_path / f"{name}-errors.txt"
+        with errors.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.load.watched", str(cores()[0])],
+                env=environment,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
         try:
-            served = Served(process)
+            served = Served(process, errors)
             with served.client() as client:
                 while ready and client.get("/readyz").status_code != 200:
                     pass

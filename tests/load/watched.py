@@ -1,13 +1,14 @@
 """A server that reports what it holds: `python -m tests.load.watched CORE`, with settings from the environment.
 
 It prints one line of JSON when it listens, and one for each SIGUSR1: tasks, threads, sockets, permits taken, and how
-late the event loop was since the last line, in milliseconds.
+late the event loop was since the last line, in milliseconds. SIGUSR2 writes the stacks of all threads to stderr.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import json
 import os
@@ -44,9 +45,10 @@ class Watch:
         """Print what the process holds."""
         late, self._late_ms = sorted(self._late_ms), []
         gc.collect()
-        pools = [each for each in gc.get_objects() if isinstance(each, FairPool)]
+        # Proxies may raise when they are asked for their class, as isinstance does.
+        pools = [each for each in gc.get_objects() if issubclass(type(each), FairPool)]
         held = {
-            "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),  # type: ignore[union-attr]
+            "tasks": sorted(str(getattr(task.get_coro(), "__qualname__", "")) for task in asyncio.all_tasks()),
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "sockets": sum(each.startswith("socket:") for each in _open_descriptors()),
             "permits": sum(pool.in_flight + pool.waiting for pool in pools),
@@ -80,6 +82,7 @@ def main() -> None:
     """Serve on the core that the command line names."""
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
+    faulthandler.register(signal.SIGUSR2)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve())
 

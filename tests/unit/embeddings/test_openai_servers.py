@@ -241,16 +241,13 @@ async def test_slow_request_is_sent_to_another_server_too_and_the_loser_is_cance
 
     upstreams[0].behave = behave
     async with _pipeline(upstreams) as pipeline:
-        for i in range(60):  # latencies are known then, and three second requests may be sent
+        for i in range(20):  # from now on latencies are known, and one second request may be sent
             await pipeline.aembed(f"{i} {'x' * (i % 7)}")
         slow.set()
-        for i in range(4):
-            await pipeline.aembed(f"slow {i}")
-            if upstreams[0].hung_up.is_set():
-                break
+        await pipeline.aembed("slow")  # the first server's turn
         assert await asyncio.to_thread(upstreams[0].hung_up.wait, 10)
         first, second = pipeline.server_status()
-        assert 1 <= second.hedges <= 3
+        assert second.hedges == 1
         assert (first.up, first.failures, first.in_flight) == (True, 0, 0)
 
 
