@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
 from super_advanced_agents._runtime.disk.file_parts import reading_parts
@@ -49,7 +48,7 @@ class RemoteJobs(ConnectedClient):
     ) -> JobInfo:
         """Submit a job, which is durable on return; a call that is repeated submits it once."""
         request = SubmitJobRequest(kind=kind, arguments=arguments, queue=queue)
-        return cast("JobInfo", await self._acall(RemoteCall(ops.SUBMIT_JOB, "", request)))
+        return await self._acall(RemoteCall(ops.SUBMIT_JOB, "", request))
 
     submit = blocking(asubmit)
 
@@ -68,17 +67,17 @@ class RemoteJobs(ConnectedClient):
         path = Path(file)
         request = CreateUploadRequest(name=path.name if name is None else name)
         async with reading_parts(path) as next_part:
-            info = cast("UploadInfo", await self._acall(RemoteCall(ops.CREATE_UPLOAD, "", request)))
+            info = await self._acall(RemoteCall(ops.CREATE_UPLOAD, "", request))
             while data := await next_part():
                 part = AddPartRequest(offset=info.size_bytes, data=data)
-                info = cast("UploadInfo", await self._acall(RemoteCall(ops.ADD_PART, info.id, part)))
+                info = await self._acall(RemoteCall(ops.ADD_PART, info.id, part))
         return info
 
     upload = blocking(aupload)
 
     async def auploads(self) -> Sequence[UploadInfo]:
         """Return the uploads, the oldest first."""
-        return cast("Sequence[UploadInfo]", await self._acall(RemoteCall(ops.LIST_UPLOADS, "", ListUploadsRequest())))
+        return await self._acall(RemoteCall(ops.LIST_UPLOADS, "", ListUploadsRequest()))
 
     uploads = blocking(auploads)
 
@@ -90,7 +89,7 @@ class RemoteJobs(ConnectedClient):
 
     async def aget(self, job_id: str) -> JobInfo:
         """Return a job with its arguments, progress, and result or error."""
-        return cast("JobInfo", await self._acall(RemoteCall(ops.GET_JOB, job_id, GetJobRequest())))
+        return await self._acall(RemoteCall(ops.GET_JOB, job_id, GetJobRequest()))
 
     get = blocking(aget)
 
@@ -99,20 +98,20 @@ class RemoteJobs(ConnectedClient):
     ) -> list[JobInfo]:
         """Return one page of jobs, newest first, without results and long arguments."""
         request = ListJobsRequest(state=state, kind=kind, after=after, limit=limit)
-        return cast("list[JobInfo]", await self._acall(RemoteCall(ops.LIST_JOBS, "", request)))
+        return await self._acall(RemoteCall(ops.LIST_JOBS, "", request))
 
     list = blocking(alist)
 
     async def acancel(self, job_id: str) -> JobInfo:
         """Cancel a job; one that runs stops within a second or two."""
-        return cast("JobInfo", await self._acall(RemoteCall(ops.CANCEL_JOB, job_id, CancelJobRequest())))
+        return await self._acall(RemoteCall(ops.CANCEL_JOB, job_id, CancelJobRequest()))
 
     cancel = blocking(acancel)
 
     async def aretry(self, job_id: str | None = None) -> int:
         """Queue a failed or cancelled job again, or all failed ones when None; return how many."""
         if job_id is None:
-            return cast("int", await self._acall(RemoteCall(ops.RETRY_JOBS, "", RetryJobsRequest())))
+            return await self._acall(RemoteCall(ops.RETRY_JOBS, "", RetryJobsRequest()))
         await self._acall(RemoteCall(ops.RETRY_JOB, job_id, RetryJobRequest()))
         return 1
 
@@ -131,21 +130,21 @@ class RemoteJobs(ConnectedClient):
     ) -> ScheduleInfo:
         """Make or replace a schedule; return it with its next five times."""
         request = PutScheduleRequest(kind=kind, cron=cron, arguments=arguments, zone=zone, missed=missed, paused=paused)
-        return cast("ScheduleInfo", await self._acall(RemoteCall(ops.PUT_SCHEDULE, name, request)))
+        return await self._acall(RemoteCall(ops.PUT_SCHEDULE, name, request))
 
     put_schedule = blocking(aput_schedule)
 
     async def aschedules(self) -> Sequence[ScheduleInfo]:
         """Return the schedules with their next five times, in the order of their names."""
         call = RemoteCall(ops.LIST_SCHEDULES, "", ListSchedulesRequest())
-        return cast("Sequence[ScheduleInfo]", await self._acall(call))
+        return await self._acall(call)
 
     schedules = blocking(aschedules)
 
     async def apause_schedule(self, name: str, *, paused: bool = True) -> ScheduleInfo:
         """Pause or resume a schedule; what it missed while paused is skipped."""
         call = RemoteCall(ops.PAUSE_SCHEDULE, name, PauseScheduleRequest(paused=paused))
-        return cast("ScheduleInfo", await self._acall(call))
+        return await self._acall(call)
 
     pause_schedule = blocking(apause_schedule)
 

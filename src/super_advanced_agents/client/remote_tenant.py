@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from super_advanced_agents.client.transports.base import RemoteCall
 from super_advanced_agents.client.transports.connection import ConnectedClient
 from super_advanced_agents.protocol import operations as ops
@@ -34,17 +32,17 @@ class RemoteTenant(ConnectedClient):
 
         Of those without settings, the server names 1,000 at most.
         """
-        return cast("list[AgentInfo]", await self._acall(RemoteCall(ops.LIST_AGENTS, "", ListAgentsRequest())))
+        return await self._acall(RemoteCall(ops.LIST_AGENTS, "", ListAgentsRequest()))
 
     async def aput_agent(self, name: str, request: PutAgentRequest) -> AgentInfo:
         """Replace all settings of an agent; the key needs the scope `admin`."""
-        return cast("AgentInfo", await self._acall(RemoteCall(ops.PUT_AGENT, name, request)))
+        return await self._acall(RemoteCall(ops.PUT_AGENT, name, request))
 
     async def acollections(self) -> list[CollectionInfo]:
         """Return the settings of all collections, sorted by name."""
         call = RemoteCall(ops.LIST_COLLECTIONS, "", ListCollectionsRequest())
-        return cast("list[CollectionInfo]", await self._acall(call))
+        return await self._acall(call)
 
     async def acreate_collection(self, request: CreateCollectionRequest) -> CollectionInfo:
         """Create a collection."""
-        return cast("CollectionInfo", await self._acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
+        return await self._acall(RemoteCall(ops.CREATE_COLLECTION, "", request))

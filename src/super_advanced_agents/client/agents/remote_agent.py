@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.agent import Predicate, SearchMode
@@ -25,6 +25,7 @@ from super_advanced_agents.protocol.requests import (
     GetMemoryRequest,
     ListMemoriesRequest,
     SearchMemoriesRequest,
+    ServedRequest,
 )
 from super_advanced_agents.stores.validation import (
     checked_limit,
@@ -44,6 +45,8 @@ from super_advanced_agents.types import (
     Weights,
     Where,
 )
+
+R = TypeVar("R")
 
 
 class RemoteSearchOptions(TypedDict, total=False):
@@ -182,7 +185,7 @@ class RemoteAgent(RemoteChatting):
             rerank=rerank,
             min_similarity=checked_min_similarity(min_similarity, at_most=1),
         )
-        matches = cast("list[Match]", await self._acall(ops.SEARCH_MEMORIES, request))
+        matches = await self._acall(ops.SEARCH_MEMORIES, request)
         return matches if filter_fn is None else [match for match in matches if filter_fn(match.metadata)][:top_k]
 
     async def ahybrid_search(
@@ -219,14 +222,14 @@ class RemoteAgent(RemoteChatting):
         """Return the memory (a stored text) with this uid as a `Record`, or None if there is none."""
         self._check_open()
         request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=LIMITS))
-        record = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
+        record = await self._acall(ops.GET_MEMORY, request)
         return None if record is None else self._with_namespace(record)
 
     async def acount(self, where: Where | None = None) -> int:
         """Return the number of memories that match a metadata filter, or of all when it is None."""
         self._check_open()
         check_where(where)
-        return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
+        return await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where))
 
     async def ascan(
         self, where: Where | None = None, *, after: str | None = None, limit: int = 100, with_vectors: bool = False
@@ -247,7 +250,7 @@ class RemoteAgent(RemoteChatting):
             limit=checked_limit(limit, limits=LIMITS),
             with_vectors=with_vectors,
         )
-        page = cast("list[Record]", await self._acall(ops.SCAN_MEMORIES, request))
+        page = await self._acall(ops.SCAN_MEMORIES, request)
         return [self._with_namespace(record) for record in page]
 
     def _with_namespace(self, record: Record) -> Record:
@@ -270,7 +273,7 @@ class RemoteAgent(RemoteChatting):
             llm: False for an answer that quotes the best memories, without the language model.
             min_similarity: leaves out memories that are less similar to the question, -1 to 1.
         """
-        return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k, **options)))
+        return await self._acall(ops.ASK, self._ask_request(question, top_k, **options))
 
     async def aask_events(
         self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]
@@ -320,7 +323,7 @@ class RemoteAgent(RemoteChatting):
             min_similarity=checked_min_similarity(min_similarity, at_most=1),
         )
 
-    async def _acall(self, operation: Operation, request: object) -> object:
+    async def _acall(self, operation: Operation, request: ServedRequest[R]) -> R:
         return await self._connection.acall(RemoteCall(operation, self.name, request))
 
     def _release(self) -> None:

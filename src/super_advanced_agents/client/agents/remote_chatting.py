@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.chatting import DEFAULT_SESSION, checked_message
@@ -49,7 +48,7 @@ class RemoteChatting(RemoteMemoryWrites):
             top_k: the number of memories that the model is shown, at most 100.
         """
         request = self._chat_request(message, session, remember, instructions, where=where, top_k=top_k)
-        return cast("Answer", await self._connection.acall(RemoteCall(ops.AGENT_CHAT, self.name, request)))
+        return await self._connection.acall(RemoteCall(ops.AGENT_CHAT, self.name, request))
 
     async def achat_events(
         self,

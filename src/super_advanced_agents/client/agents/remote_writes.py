@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import EllipsisType
-from typing import cast
+from typing import TypeVar
 
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking
@@ -18,7 +18,12 @@ from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
-from super_advanced_agents.protocol.requests import ForgetRequest, RelocateMemoriesRequest, UpdateMemoryRequest
+from super_advanced_agents.protocol.requests import (
+    ForgetRequest,
+    RelocateMemoriesRequest,
+    ServedRequest,
+    UpdateMemoryRequest,
+)
 from super_advanced_agents.stores.filters import parse
 from super_advanced_agents.stores.validation import (
     checked_dedupe,
@@ -31,6 +36,8 @@ from super_advanced_agents.stores.validation import (
 )
 from super_advanced_agents.types import Dedupe, JSONValue, Memory, Relocation, Turn, Where
 
+R = TypeVar("R")
+
 _ITEM = re.compile(r"^memories\[(\d+)\]")
 _RELOCATED = 500
 """The relocations of one request: with metadata of 16 KiB each they would be 8 MiB."""
@@ -40,7 +47,7 @@ class RemoteMemoryWrites(Resource):
     """The base class of `RemoteAgent` with its methods that store, change and delete memories."""
 
     @abstractmethod
-    async def _acall(self, operation: Operation, request: object) -> object:
+    async def _acall(self, operation: Operation, request: ServedRequest[R]) -> R:
         """Send a request to the agent's server and return its result."""
 
     async def aadd_text_memory(
@@ -89,7 +96,7 @@ class RemoteMemoryWrites(Resource):
         uids: list[str] = []
         for request in remember_requests(memories, checked_dedupe(dedupe)):
             with _renamed_items(len(uids)):
-                uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
+                uids += await self._acall(ops.REMEMBER, request)
         return uids
 
     async def aadd_turns(
@@ -141,7 +148,7 @@ class RemoteMemoryWrites(Resource):
             priority=checked_unless_ellipsis(priority, checked_priority, field="priority"),
             write_id=new_write_id(),
         )
-        return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
+        return await self._acall(ops.UPDATE_MEMORY, request)
 
     async def arelocate_memories(self, relocations: Sequence[Relocation] = (), *, order: Sequence[str] = ()) -> int:
         """Change where memories stand, or the order of a session's turns; return the number changed.
@@ -171,7 +178,7 @@ class RemoteMemoryWrites(Resource):
 
     async def _arelocate(self, *, memories: Sequence[Relocation] = (), order: Sequence[str] = ()) -> int:
         request = RelocateMemoriesRequest(memories=memories, order=order, write_id=new_write_id())
-        return cast("int", await self._acall(ops.RELOCATE_MEMORIES, request))
+        return await self._acall(ops.RELOCATE_MEMORIES, request)
 
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Delete memories selected by uids, a metadata filter, or both; return the number deleted.
@@ -182,7 +189,7 @@ class RemoteMemoryWrites(Resource):
         check_where(where)
         checked = None if uids is None else checked_uids(uids, limits=LIMITS)
         request = ForgetRequest(uids=checked, where=where, write_id=new_write_id())
-        return cast("int", await self._acall(ops.FORGET, request))
+        return await self._acall(ops.FORGET, request)
 
     add_text_memory = blocking(aadd_text_memory)
     add_text_memories = blocking(aadd_text_memories)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from numpy.typing import ArrayLike
 
@@ -28,8 +28,10 @@ from super_advanced_agents.protocol.requests import (
     GetCollectionRequest,
 )
 from super_advanced_agents.stores.options import Metric, check_integer
-from super_advanced_agents.stores.requests import AddRequest, ScanRequest, SearchRequest
+from super_advanced_agents.stores.requests import Request, ScanRequest
 from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, Where
+
+R = TypeVar("R")
 
 
 class DistributedVectorStore(RemoteVectorStore):
@@ -162,8 +164,8 @@ class DistributedVectorStore(RemoteVectorStore):
                     yield matches
 
     def _exchange(
-        self, stream: Operation, single: Operation, requests: AsyncGenerator[AddRequest | SearchRequest, None]
-    ) -> AsyncGenerator[Any, None]:
+        self, stream: Operation, single: Operation, requests: AsyncGenerator[Request[R], None]
+    ) -> AsyncGenerator[R, None]:
         calls = (RemoteCall(single, self._collection, request) async for request in requests)
         return self._connection.aexchange(stream, single, calls)
 
@@ -211,7 +213,7 @@ class DistributedVectorStore(RemoteVectorStore):
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    async def _acall(self, call: RemoteCall) -> object:
+    async def _acall(self, call: RemoteCall[R]) -> R:
         await self._acollection_info()  # creates a missing collection where `dim` was given
         return await self._connection.acall(call)
 
@@ -242,12 +244,12 @@ class DistributedVectorStore(RemoteVectorStore):
 
     async def _aget_collection(self) -> CollectionInfo:
         call = RemoteCall(ops.GET_COLLECTION, self._collection, GetCollectionRequest())
-        return cast("CollectionInfo", await self._connection.acall(call))
+        return await self._connection.acall(call)
 
     async def _acreate(self, dim: int) -> CollectionInfo:
         request = CreateCollectionRequest(name=self._collection, dim=dim)
         try:
-            return cast("CollectionInfo", await self._connection.acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
+            return await self._connection.acall(RemoteCall(ops.CREATE_COLLECTION, "", request))
         except CollectionExistsError:  # another client was quicker
             return await self._aget_collection()
 

@@ -50,7 +50,7 @@ class RemoteVectorStore(VectorStore):
         self._collection = collection
 
     @abstractmethod
-    async def _acall(self, call: RemoteCall) -> object:
+    async def _acall(self, call: RemoteCall[R]) -> R:
         """Send a remote call and return its result, or raise the error that the server returned."""
 
     @abstractmethod
@@ -67,5 +67,5 @@ class RemoteVectorStore(VectorStore):
         if isinstance(request, PredicateSearchRequest):  # a predicate cannot be encoded, so it is evaluated here
             return cast("R", await search_by_predicate(self, request, await self._ametric()))
         if isinstance(request, WriteRequest):
-            request = cast("Request[R]", repeatable(request))
-        return cast("R", await self._acall(RemoteCall(_OPERATIONS[type(request)], self._collection, request)))
+            request = repeatable(request)
+        return await self._acall(RemoteCall(_OPERATIONS[type(request)], self._collection, request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -16,6 +16,8 @@ from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.protocol.replies import decode_reply, encode_reply
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import Metric
+
+R = TypeVar("R")
 
 
 class DistributedVectorStoreStub(RemoteVectorStore):
@@ -38,13 +40,14 @@ class DistributedVectorStoreStub(RemoteVectorStore):
         """The dimension of the vectors in the wrapped store."""
         return self._dim
 
-    async def _acall(self, call: RemoteCall) -> object:
+    async def _acall(self, call: RemoteCall[R]) -> R:
         assert call.operation.rpc is not None
         message = encode(call.request, call.operation.rpc.request, collection=call.target)
         succeeded, reply = await self._loopback.handle(call.operation, message.SerializeToString())
         if not succeeded:
             raise error_of_problem(orjson.loads(reply))
-        return decode_reply(call.operation.rpc.reply.FromString(reply), call.operation.reply, call.result_type)
+        answer = call.operation.rpc.reply.FromString(reply)
+        return cast("R", decode_reply(answer, call.operation.reply, call.result_type))
 
     async def _ametric(self) -> Metric:
         return cast("Metric", (await self.astats()).get("metric", "cosine"))

@@ -13,8 +13,10 @@ from super_advanced_agents._runtime.concurrency.futures import Future
 from super_advanced_agents._runtime.concurrency.loop_thread import LoopThread
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.protocol.operations import Operation
-from super_advanced_agents.protocol.requests import result_type
+from super_advanced_agents.protocol.requests import ServedRequest, result_type
+from super_advanced_agents.stores.requests import Request
 
+R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
 Result = TypeVar("Result")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -25,8 +27,10 @@ _DRAIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteCall:
+class RemoteCall(Generic[R]):
     """One call to a server: the operation, the resource that it addresses, and the request.
+
+    `R` is the type of the result, which the class of the request names.
 
     Attributes:
         operation: the operation, from the table.
@@ -36,7 +40,7 @@ class RemoteCall:
 
     operation: Operation
     target: str
-    request: Any
+    request: ServedRequest[R] | Request[R]
 
     @property
     def result_type(self) -> Any:
@@ -95,7 +99,7 @@ class Stream(ABC, Generic[Result]):
     """One streaming call to a server: a stream of requests and a stream of answers."""
 
     @abstractmethod
-    def send(self, call: RemoteCall) -> None:
+    def send(self, call: RemoteCall[object]) -> None:
         """Queue a request for sending, without blocking; the caller must limit unanswered ones."""
 
     @abstractmethod
@@ -132,7 +136,7 @@ class Transport(ABC):
         """Prepare for calls; the first call connects. Blocks while it reads certificates."""
 
     @abstractmethod
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
+    def call(self, call: RemoteCall[Result], *, timeout_s: float, key: str | None) -> Future[Result]:
         """Send one request and return the future of its result; cancelling it cancels the call.
 
         Args:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar
 from uuid import uuid4
 
 from super_advanced_agents._runtime.concurrency import loop_thread
@@ -30,6 +30,9 @@ from super_advanced_agents.protocol.requests import result_type
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.telemetry import tracing
 from super_advanced_agents.types import Record
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 _WINDOW = 4
 """The maximum of unanswered requests of a stream, which hides latency and bounds memory."""
@@ -71,7 +74,7 @@ class Connection:
         self._loop: loop_thread.LoopThread | None = None
         self._closed = False
 
-    async def acall(self, call: RemoteCall) -> Any:
+    async def acall(self, call: RemoteCall[R]) -> R:
         """Send a call and return its result; retry it while the server is unreachable or too busy.
 
         Attempts are made until the timeout of the connection has passed.
@@ -85,7 +88,7 @@ class Connection:
         """
         if not tracing.on:
             return await self._acall(call)
-        span, error = tracing.begin_client_span(call.operation.name), cast("BaseException | None", None)
+        span, error = tracing.begin_client_span(call.operation.name), None
         try:
             return await self._acall(call)
         except BaseException as exc:
@@ -95,7 +98,7 @@ class Connection:
             if span is not None:
                 span.end(error)
 
-    async def _acall(self, call: RemoteCall) -> Any:
+    async def _acall(self, call: RemoteCall[R]) -> R:
         retries = Retries(self._timeout_s)
         key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()
@@ -104,12 +107,14 @@ class Connection:
         except RETRYABLE as exc:
             first = exc
 
-        async def retry() -> Any:
+        async def retry() -> R:
             return await self._retry(call, retries, key, first)
 
         return await loop.submit(retry)  # in the shared loop, since a caller without a loop cannot sleep
 
-    async def _retry(self, call: RemoteCall, retries: Retries, key: str | None, error: SuperAdvancedAgentsError) -> Any:
+    async def _retry(
+        self, call: RemoteCall[R], retries: Retries, key: str | None, error: SuperAdvancedAgentsError
+    ) -> R:
         while True:
             await asyncio.sleep(retries.pause_s(error))
             try:
@@ -118,8 +123,8 @@ class Connection:
                 error = exc
 
     async def aexchange(
-        self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
-    ) -> AsyncGenerator[Any, None]:
+        self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall[R]]
+    ) -> AsyncGenerator[R, None]:
         """Send calls over one stream, at most four unanswered at a time, and yield the answers.
 
         A stream that breaks is restarted with the unanswered calls, which must be safe to repeat.
@@ -138,7 +143,7 @@ class Connection:
             async for call in calls:
                 yield await self.acall(call)
             return
-        waiting: deque[RemoteCall] = deque()
+        waiting: deque[RemoteCall[R]] = deque()
         retries, more = Retries(self._timeout_s), True
         while more or waiting:
             stream = self._transport.stream(operation, result_type(single.request or object))
@@ -162,7 +167,7 @@ class Connection:
             finally:
                 stream.cancel()
 
-    async def areceive(self, call: RemoteCall, result: Any) -> AsyncGenerator[Any, None]:
+    async def areceive(self, call: RemoteCall[object], result: type[T]) -> AsyncGenerator[T, None]:
         """Send a call and yield its streamed answers; retry if it fails before the first answer.
 
         Args:
@@ -270,7 +275,7 @@ class _SourceFailed(Exception):  # noqa: N818  # a signal
         self.error = error
 
 
-async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
+async def _fill_window(stream: Stream[R], calls: AsyncIterator[RemoteCall[R]], waiting: deque[RemoteCall[R]]) -> bool:
     # returns False when `calls` is exhausted
     while len(waiting) < _WINDOW:
         try:
@@ -285,7 +290,7 @@ async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], wa
     return True
 
 
-async def _next_answer(answers: AsyncIterator[Any], url: str) -> Any:
+async def _next_answer(answers: AsyncIterator[R], url: str) -> R:
     try:
         return await anext(answers)
     except StopAsyncIteration:
@@ -315,7 +320,7 @@ class ConnectedClient(Resource):
         self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__()
 
-    async def _acall(self, call: RemoteCall) -> object:
+    async def _acall(self, call: RemoteCall[R]) -> R:
         self._check_open()
         return await self._connection.acall(call)
 

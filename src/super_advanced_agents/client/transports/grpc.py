@@ -79,7 +79,7 @@ class GrpcTransport(Transport):
         else:
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
+    def call(self, call: RemoteCall[object], *, timeout_s: float, key: str | None) -> Future[Any]:
         """Start a unary call and return the future of its result; cancelling it cancels the call."""
         self._in_flight.enter()
         metadata = (*self._metadata, *outgoing_headers().items())
@@ -135,7 +135,7 @@ class GrpcTransport(Transport):
         return rpc_callable
 
 
-def _serialize_request(call: RemoteCall) -> bytes:
+def _serialize_request(call: RemoteCall[object]) -> bytes:
     assert call.operation.rpc is not None
     target = {call.operation.target: call.target} if call.operation.target else {}
     message: Message = encode(call.request, call.operation.rpc.request, **target)
@@ -176,7 +176,7 @@ class _GrpcStream(Stream[Result], Generic[Result]):
     # a thread reads the answers, since grpcio has no futures for streams
 
     def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, on_end: Any) -> None:
-        self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[RemoteCall[object] | None] = queue.SimpleQueue()
         self._incoming: Channel[Result] = Channel(_BUFFERED_ANSWERS)
         self._settings = settings
         self._loop = loop
@@ -186,7 +186,7 @@ class _GrpcStream(Stream[Result], Generic[Result]):
         self._rpc = method(self._requests(), metadata=metadata)
         threading.Thread(target=self._read, name="client stream", daemon=True).start()
 
-    def send(self, call: RemoteCall) -> None:
+    def send(self, call: RemoteCall[object]) -> None:
         self._outgoing.put(call)
 
     def finish(self) -> None:
@@ -214,7 +214,7 @@ class _GrpcStream(Stream[Result], Generic[Result]):
         self._timed_out = True
         self._rpc.cancel()
 
-    def _requests(self) -> Iterator[RemoteCall]:
+    def _requests(self) -> Iterator[RemoteCall[object]]:
         while (request := self._outgoing.get()) is not None:
             yield request
 

@@ -92,7 +92,7 @@ class RestTransport(Transport):
             ),
         )
 
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
+    def call(self, call: RemoteCall[object], *, timeout_s: float, key: str | None) -> Future[Any]:
         """Send an HTTP request and return its result's future; cancelling it aborts the request."""
         http_request = replace(_http_request(call), headers=outgoing_headers())
         assert self._loop is not None, "opened first"
@@ -120,7 +120,9 @@ class RestTransport(Transport):
         if self._client is not None and self._loop is not None:
             self._loop.submit(partial(_close_client, self._client)).wait()
 
-    async def _send(self, call: RemoteCall, http_request: _HttpRequest, timeout_s: float, key: str | None) -> Any:
+    async def _send(
+        self, call: RemoteCall[object], http_request: _HttpRequest, timeout_s: float, key: str | None
+    ) -> Any:
         assert self._client is not None, "opened first"
         url = self._settings.address.url
         with _map_transport_errors(url, timeout_s):
@@ -153,7 +155,7 @@ class _EventStream(Stream[AnswerEvent]):
         self._http_request: _HttpRequest | None = None
         self._response: httpx2.Response | None = None
 
-    def send(self, call: RemoteCall) -> None:
+    def send(self, call: RemoteCall[object]) -> None:
         operation = _OVER_REST[call.operation.name]
         http_request = _http_request(RemoteCall(operation, call.target, call.request), stream=True)
         self._http_request = replace(http_request, headers=outgoing_headers())
@@ -259,7 +261,7 @@ class _HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)  # of the caller's request and trace
 
 
-def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
+def _http_request(call: RemoteCall[object], **members: Any) -> _HttpRequest:
     # a uid that is in the path is left out of the body
     if isinstance(call.request, AddPartRequest):  # its bytes are the body
         part = call.request
@@ -284,7 +286,7 @@ def _percent_encoded(name: str) -> str:
     return quote(name, safe="").replace(".", "%2E")  # `..` would be normalized away as a path segment
 
 
-def _result(call: RemoteCall, body: Any) -> Any:
+def _result(call: RemoteCall[object], body: Any) -> Any:
     if call.operation is ops.UPDATE_MEMORY:
         return True  # the body is the updated memory; a missing one is a 404
     if call.operation.reply and call.operation is not ops.GET_MEMORY:  # whose body is the memory itself
