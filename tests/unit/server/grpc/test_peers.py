@@ -76,8 +76,10 @@ async def test_watches_of_a_stranger_do_not_keep_tenants_out(server, key):
 async def test_connections_with_a_valid_credential_do_not_count_for_their_address(server, key):
     """Callers behind one proxy share its address."""
     async with AsyncExitStack() as stack:
-        callers = [await stack.enter_async_context(RawConnection.opened(server.address)) for _ in range(8)]
-        for caller in callers:
+        callers: list[RawConnection] = []
+        for _ in range(8):  # each shows its credential before the next connects
+            caller = await stack.enter_async_context(RawConnection.opened(server.address))
+            callers.append(caller)
             stream = caller.open(methods.LIST_COLLECTIONS.path, *key)
             await caller.send(stream, framed(LIST.SerializeToString()), end=True)
             await caller.until(lambda caller=caller, stream=stream: caller.frames[DATA, stream])
