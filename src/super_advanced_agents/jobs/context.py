@@ -9,18 +9,27 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
-from super_advanced_agents.errors import InvalidInputError, JobError
-from super_advanced_agents.jobs.backend import ClaimedJob
+from super_advanced_agents.errors import (
+    EngineUnavailableError,
+    InvalidInputError,
+    JobError,
+    OverloadedError,
+    ResourceClosedError,
+    SuperAdvancedAgentsError,
+)
+from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, Outcome
 from super_advanced_agents.jobs.leftovers import copies_of
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -32,19 +41,73 @@ MAX_STEPS, MAX_STEP_BYTES = 10_000, 16 * 1024 * 1024
 """The number of steps that one job may have, and the bytes of their results together."""
 
 _REPORT_INTERVAL_S = 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_AWAY = (EngineUnavailableError, OverloadedError)
+"""Errors of a database that will be back."""
+
+_log = get_logger("jobs")
 
 
-class SupportsRecords(Protocol):
-    """The interface that stores what a running job reports."""
+class LostJobError(JobError):
+    """An internal error: the job was given to another worker, so this one stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecords:
+    """Store what a running job reports, and repeat it while the database is away.
+
+    Args:
+        backend: stores the jobs.
+        job: the job.
+    """
+
+    backend: JobBackend
+    job: ClaimedJob
 
     async def asave_step(self, name: str, result: bytes) -> None:
-        """Store the result of a finished step, durable on return."""
+        """Store the result of a finished step, durable on return.
+
+        Raises:
+            LostJobError: the job was given to another worker.
+        """
+        if not await self._until_stored(lambda: self.backend.asave_step(self.job, name, result), *_AWAY):
+            raise LostJobError("another worker has the job")
 
     async def asave_progress(self, progress: Progress) -> None:
-        """Store the progress of the job."""
+        """Store the progress of the job, unless the database is away.
+
+        Raises:
+            LostJobError: the job was given to another worker.
+        """
+        try:
+            mine = await self.backend.asave_progress(self.job, progress)
+        except _AWAY:
+            return  # the next report tells more
+        if not mine:
+            raise LostJobError("another worker has the job")
 
     async def afetch_upload(self, folder: Path) -> tuple[UploadInfo, Path]:
         """Return the upload of the job and a file of its bytes, made in `folder` if need be."""
+        return await self.backend.afetch_upload(self.job, folder)
+
+    async def afinish(self, outcome: Outcome) -> None:
+        """Store the end of the attempt, after any error of the database, as on a full disk."""
+        await self._until_stored(lambda: self.backend.afinish(self.job, outcome), SuperAdvancedAgentsError)
+
+    async def _until_stored(
+        self, store: Callable[[], Awaitable[bool]], *repeated: type[SuperAdvancedAgentsError]
+    ) -> bool:
+        # Repeated after some errors: what was done must not be done again, nor cost an attempt.
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await store()
+            except ResourceClosedError:
+                raise
+            except repeated as exc:
+                _log.warning("jobs.not_reported", extra={"kind": self.job.kind, "reason": str(exc)})
+                await asyncio.sleep(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
 
 class JobContext:
@@ -67,7 +130,7 @@ class JobContext:
         self,
         job: ClaimedJob,
         principal: Principal,
-        records: SupportsRecords,
+        records: JobRecords,
         *,
         runtime: Runtime | None = None,
         parts: JobParts | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints, overload
 
 import orjson
 
@@ -125,6 +125,12 @@ class JobKind:
                 field=f"arguments.{where}",
                 hint=f"it takes {', '.join(self._parameters) or 'no arguments'}",
             ) from None  # the cause would carry the values
+        except Exception as exc:  # of a check that the kind brings itself
+            raise InvalidInputError(
+                f"the arguments of {self.name!r} cannot be checked: {type(exc).__name__}",
+                field="arguments",
+                hint="the author of this kind of job has to mend its check",
+            ) from None
         return {name: getattr(model, f"argument_{number}") for number, name in enumerate(self._parameters)}
 
     def key_of(self, arguments: Mapping[str, JSONValue]) -> str | None:
@@ -153,7 +159,7 @@ class JobKind:
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        return get_type_hints(self.run)
+        return get_type_hints(self.run, include_extras=True)
 
     @cached_property
     def _parameters(self) -> dict[str, inspect.Parameter]:
@@ -187,6 +193,11 @@ class JobKind:
             ) from exc
 
 
+@overload
+def job(name: JobFunction, /) -> JobKind: ...
+
+
+@overload
 def job(
     name: str | None = None,
     *,
@@ -197,14 +208,27 @@ def job(
     admin: bool = False,
     operator: bool = False,
     upload: str = "",
-) -> Callable[[JobFunction], JobKind]:
+) -> Callable[[JobFunction], JobKind]: ...
+
+
+def job(
+    name: str | JobFunction | None = None,
+    *,
+    queue: str = DEFAULT_QUEUE,
+    max_attempts: int = 5,
+    timeout_s: float = 3600.0,
+    key: str = "",
+    admin: bool = False,
+    operator: bool = False,
+    upload: str = "",
+) -> JobKind | Callable[[JobFunction], JobKind]:
     """Make a kind of background job of an asynchronous function with typed arguments.
 
     An attempt that raises is repeated after a pause that grows, until `max_attempts`. Work is repeated from the last
     finished step (`JobContext.step`), so a step must have the same effect when it runs twice.
 
     Args:
-        name: the name by which jobs are submitted; the function's name when None.
+        name: the name by which jobs are submitted; the function's name when None, and for a bare `@job`.
         queue: the queue of its jobs; each queue has a number of jobs that run at once.
         max_attempts: the number of attempts after which a job fails for good.
         timeout_s: the longest time of one attempt in seconds.
@@ -217,6 +241,8 @@ def job(
     Raises:
         ConfigurationError: the function is not asynchronous, or an option is invalid.
     """
+    if callable(name):  # `@job` without brackets
+        return JobKind(name.__name__, name)
 
     def make(run: JobFunction) -> JobKind:
         return JobKind(name or run.__name__, run, queue, max_attempts, timeout_s, key, admin, operator, upload)

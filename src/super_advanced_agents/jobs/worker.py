@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -17,40 +16,36 @@ from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import (
     ConfigurationError,
-    EngineUnavailableError,
     InvalidInputError,
-    OverloadedError,
     PermissionDeniedError,
     RateLimitedError,
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.jobs.backend import SWEEP_JOBS, ClaimedJob, JobBackend, JobLimits, Outcome
-from super_advanced_agents.jobs.context import JobContext, encoded
+from super_advanced_agents.jobs.context import JobContext, JobRecords, LostJobError, encoded
 from super_advanced_agents.jobs.erasing import aerase_forgotten
 from super_advanced_agents.jobs.kinds import JobKinds
 from super_advanced_agents.jobs.leftovers import JobFiles
 from super_advanced_agents.jobs.parts import JobParts
-from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger, histogram, tracing
 from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, SupportsCharge, active_context
 from super_advanced_agents.tenancy.runtime import Runtime
-from super_advanced_agents.types import JobState, UploadInfo
+from super_advanced_agents.types import JobState
 
 _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
 _FILES_S = 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_CANCELLED_S = 5.0
+"""The seconds that jobs have to end when they are cancelled because the worker stops."""
+
 _ERASURE_S, _LAST_ERASURE_S = 30.0, 10.0
 _HANDED_BACK = "handed_back"
 _ENDS = {JobState.QUEUED: "retried"}
 _HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
 """Errors that the next attempt would only repeat."""
-
-_AWAY = (EngineUnavailableError, OverloadedError)
-"""Errors of a database that will be back."""
 
 DEFAULT_QUEUES = {"default": 8, "bulk": 1}
 """The queues of a worker, each with the number of jobs that run at once."""
@@ -58,10 +53,6 @@ DEFAULT_QUEUES = {"default": 8, "bulk": 1}
 
 class _UsedUpError(RateLimitedError):
     """An internal error: the tenant's allowance is used up, so the job waits."""
-
-
-class _LostError(Exception):
-    """An internal error: the job was given to another worker, so this one stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +140,9 @@ class Worker:
                     seen = await self._wait(seen, stopping)
                 except ResourceClosedError:
                     return
-                except SuperAdvancedAgentsError as exc:  # the database is away: what runs goes on
-                    _log.warning("jobs.database_failed", extra={"reason": str(exc)})
+                except Exception as exc:  # the database is away, or one schedule is wrong: what runs goes on
+                    known = isinstance(exc, SuperAdvancedAgentsError)
+                    _log.warning("jobs.database_failed", extra={"reason": str(exc)}, exc_info=None if known else exc)
                     await asyncio.wait({stopping}, timeout=_IDLE_S)
         finally:
             stopping.cancel()
@@ -252,7 +244,9 @@ class Worker:
                 await self._beat()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ending = asyncio.gather(*tasks, return_exceptions=True)
+        if (await asyncio.wait({ending}, timeout=_CANCELLED_S))[1]:
+            _log.error("jobs.not_stopped", extra={"jobs": len(self._running)})
         with suppress(SuperAdvancedAgentsError):
             await self._backend.aleave(self._id)
 
@@ -265,10 +259,11 @@ class Worker:
                 if (job.id, job.claim) not in self._cancelled:
                     return  # the lease was lost, or the worker stops: the job is given to another
                 outcome = Outcome(state=JobState.CANCELLED)
-            except _LostError:
+            except LostJobError:
                 return
             ended = _ENDS.get(outcome.state, outcome.state.value)
-            await self._report(job, outcome)
+            with suppress(ResourceClosedError):
+                await JobRecords(self._backend, job).afinish(outcome)
             if outcome.state is JobState.CANCELLED:
                 self._sweep_at = float("-inf")  # its files go now
         finally:
@@ -287,10 +282,6 @@ class Worker:
         with suppress(SuperAdvancedAgentsError):
             await self._backend.afinish(job, Outcome(state=JobState.QUEUED, counts=False))
 
-    async def _report(self, job: ClaimedJob, outcome: Outcome) -> None:
-        with suppress(ResourceClosedError):
-            await _until_stored(lambda: self._backend.afinish(job, outcome), job, SuperAdvancedAgentsError)
-
     async def _outcome(self, job: ClaimedJob) -> Outcome:
         kind = self._kinds[job.kind]
         timeout = asyncio.timeout(kind.timeout_s)
@@ -299,7 +290,7 @@ class Worker:
             known = {access for access in Access if access in job.scopes}  # a newer version may have others
             principal = Principal(tenant=job.tenant or DEFAULT_TENANT, scopes=frozenset(known), key_id="jobs")
             parts = JobParts(self._backend, job, self._run_part)
-            context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime, parts=parts)
+            context = JobContext(job, principal, JobRecords(self._backend, job), runtime=self._runtime, parts=parts)
             async with timeout:
                 kind.check_submitter(principal)  # it may be older than this rule
                 with active_context(RequestContext(principal=principal, limiter=allowance)):
@@ -307,7 +298,7 @@ class Worker:
                     positional = (context,) if kind.takes_context else ()
                     result = await kind.run(*positional, **arguments)
             return Outcome(state=JobState.SUCCEEDED, result=encoded(result, "the result of the job"))
-        except (_LostError, asyncio.CancelledError):
+        except (LostJobError, GeneratorExit):
             raise
         except _UsedUpError as exc:  # it waits until its tenant has units again
             return Outcome(state=JobState.QUEUED, error=_reason(exc), delay_s=exc.retry_after_s, counts=False)
@@ -315,7 +306,9 @@ class Worker:
             if timeout.expired():
                 return self._failure(job, f"took longer than {kind.timeout_s:g} s", hopeless=False)
             return self._failure(job, _reason(exc), hopeless=False)
-        except Exception as exc:
+        except BaseException as exc:  # `sys.exit` of a job, too, must not end the process of all others
+            if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+                raise
             expected = isinstance(exc, SuperAdvancedAgentsError)
             _log.warning(
                 "jobs.attempt_failed",
@@ -332,27 +325,17 @@ class Worker:
         return Outcome(state=JobState.QUEUED, error=reason, delay_s=delay_s)
 
 
-def _reason(exc: Exception) -> str:
+def _is_cancelled() -> bool:
+    # False where the job raised the error itself, as when it awaits a task that it has cancelled.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _reason(exc: BaseException) -> str:
     # Other errors may carry texts and paths, and the job's tenant may read the reason.
     if isinstance(exc, SuperAdvancedAgentsError):
         return f"{type(exc).__name__}: {exc.message}"[:1024]
     return f"{type(exc).__name__}; the log of the worker has the details"
-
-
-async def _until_stored(
-    store: Callable[[], Awaitable[bool]], job: ClaimedJob, *repeated: type[SuperAdvancedAgentsError]
-) -> bool:
-    # Repeated after some errors: what was done must not be done again, nor cost an attempt.
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            return await store()
-        except ResourceClosedError:
-            raise
-        except repeated as exc:
-            _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
-            await asyncio.sleep(pause_s)
-            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,24 +352,3 @@ class _Allowance:
 
     async def settle(self, principal: Principal, cost: int) -> None:
         await self.limiter.settle(principal, cost)
-
-
-@dataclass(frozen=True, slots=True)
-class _Records:
-    backend: JobBackend
-    job: ClaimedJob
-
-    async def asave_step(self, name: str, result: bytes) -> None:
-        if not await _until_stored(lambda: self.backend.asave_step(self.job, name, result), self.job, *_AWAY):
-            raise _LostError
-
-    async def afetch_upload(self, folder: Path) -> tuple[UploadInfo, Path]:
-        return await self.backend.afetch_upload(self.job, folder)
-
-    async def asave_progress(self, progress: Progress) -> None:
-        try:
-            mine = await self.backend.asave_progress(self.job, progress)
-        except _AWAY:
-            return  # the next report tells more
-        if not mine:
-            raise _LostError

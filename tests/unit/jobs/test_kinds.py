@@ -52,3 +52,14 @@ def test_types_that_cannot_be_checked_are_refused_when_the_module_is_loaded(
     monkeypatch.setitem(sys.modules, "own_jobs", module)
     with pytest.raises(ConfigurationError, match=kind.name):
         kinds_in(["own_jobs"])
+
+
+def test_bare_decorator_makes_a_kind() -> None:
+    """`@job` without brackets is the kind of the function's name."""
+
+    @job
+    async def plain(number: int) -> int:
+        return number
+
+    assert plain.name == "plain"
+    assert plain.checked({"number": 1}) == {"number": 1}
