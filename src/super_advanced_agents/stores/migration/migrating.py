@@ -126,33 +126,37 @@ class StoreMigration:
         Raises:
             StoreError: the target does not return records as they were written.
         """
-        earlier: dict[Scope, Checksum] = {}
+        earlier: dict[Scope, tuple[Checksum | None, Checksum | None]] = {}
         for _ in range(_ROUNDS):
             self._on_step("copying")
             await self.acopy()
             self._on_step("comparing")
             source = await self._source.checksums(self._on_records)
             target = await self._target_records.checksums(self._on_records)
-            scopes = sorted(source.keys() | target.keys())
+            found = {scope: (source.get(scope), target.get(scope)) for scope in sorted(source.keys() | target.keys())}
             self.moved.checksums = source
-            self.moved.differing = [scope for scope in scopes if source.get(scope) != target.get(scope)]
+            self.moved.differing = [
+                scope for scope, (there, here) in found.items() if there != here and await self._repair(scope)
+            ]
             if not self.moved.differing:
                 return True
             for scope in self.moved.differing:
-                if earlier.get(scope) is not None and earlier[scope] == source.get(scope):
+                if earlier.get(scope) == found[scope]:  # the repair before changed nothing
                     raise StoreError(
                         f"the target does not return the records of {scope.namespace[:64]!r} as they were written",
                         hint="report this; the source is unchanged, and stays in use",
                     )
-                await self._repair(scope)
-            earlier = {scope: source[scope] for scope in self.moved.differing if scope in source}
+            earlier = found
         return False
 
-    async def _repair(self, scope: Scope) -> None:
+    async def _repair(self, scope: Scope) -> bool:
+        """Make a namespace of the target that of the source; return whether they differed."""
         view = tenant_view(self._target, scope.tenant)
         put: list[Record] = []
         gone: list[str] = []
+        differed = False
         async for record, uid in _differences(self._source.scan(scope), self._target_records.scan(scope)):
+            differed = True
             if record is None:
                 gone.append(uid)
             else:
@@ -167,6 +171,7 @@ class StoreMigration:
             await self._put(scope.tenant, put)
         if gone:
             self.moved.deleted += await view.adelete(gone, namespace=scope.namespace)
+        return differed
 
 
 @asynccontextmanager
