@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from super_advanced_agents.errors import InvalidInputError
 
 _MAX_CHARS = 256
+_FIRST_SPAN_S, _LONGER = 7_200.0, 8
 
 
 def times_after(cron: str, zone: str, after: float) -> Iterator[float]:
@@ -46,7 +47,24 @@ def times_after(cron: str, zone: str, after: float) -> Iterator[float]:
             field="cron",
             hint="'0 7 * * *' is every day at 7",
         ) from exc
-    return (time.timestamp() for time in times)
+    # In an hour that the clocks repeat it also yields times of the first one, which are over in the second.
+    return (time for moment in times if (time := moment.timestamp()) > after)
+
+
+def latest_times(cron: str, zone: str, after: float, until: float, n: int) -> list[float]:
+    """Return the latest `n` times of a cron expression after a time and until another, ascending.
+
+    Raises:
+        InvalidInputError: the expression or the zone is not valid.
+    """
+    # From the end, by longer and longer spans: to go through the minutes of a month takes a second.
+    span_s = _FIRST_SPAN_S
+    while True:
+        begin = max(after, until - span_s)
+        found = list(takewhile(lambda time: time <= until, times_after(cron, zone, begin)))
+        if len(found) >= n or begin == after:
+            return found[-n:]
+        span_s *= _LONGER
 
 
 def next_times(cron: str, zone: str, after: float, n: int = 5) -> list[float]:

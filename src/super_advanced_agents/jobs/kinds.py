@@ -93,19 +93,24 @@ class JobKind:
             InvalidInputError: an argument is unknown, missing, of another type, or all are too large together.
         """
         try:
-            size = len(orjson.dumps(arguments))
+            data = orjson.dumps(arguments)
         except (TypeError, ValueError) as exc:
             raise InvalidInputError(
                 f"the arguments of {self.name!r} are not JSON", field="arguments", hint="use text, numbers and lists"
             ) from exc
-        if size > max_bytes:
+        if len(data) > max_bytes:
             raise InvalidInputError(
-                f"the arguments of {self.name!r} have {size} bytes, more than {max_bytes}",
+                f"the arguments of {self.name!r} have {len(data)} bytes, more than {max_bytes}",
                 field="arguments",
                 hint="put the data into a file or a collection, and give its name",
             )
-        self.parsed(arguments)
-        return dict(arguments)
+        stored = orjson.loads(data)  # not equal to what came: NaN, which JSON does not have, became null
+        if not isinstance(stored, dict):
+            raise InvalidInputError(
+                f"the arguments of {self.name!r} are not an object", field="arguments", hint="give each by its name"
+            )
+        self.parsed(stored)
+        return stored
 
     def parsed(self, arguments: Mapping[str, JSONValue]) -> dict[str, Any]:
         """Convert stored arguments to the types of the function's parameters.

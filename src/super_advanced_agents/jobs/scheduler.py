@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from itertools import takewhile
 
 import orjson
 
@@ -13,7 +12,7 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.uids import seeded_uids
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.jobs.backend import DueSchedule, JobBackend, JobLimits, NewJob
-from super_advanced_agents.jobs.cron import times_after
+from super_advanced_agents.jobs.cron import latest_times, times_after
 from super_advanced_agents.jobs.kinds import JobKind, JobKinds
 from super_advanced_agents.telemetry import get_logger
 
@@ -74,11 +73,13 @@ class Scheduler:
 
 
 def _times(due: DueSchedule, now: float) -> tuple[list[float], float]:
-    # Returns the due times, only the latest if they are many, and the next time. After the clock was set back no time
-    # is due, and only the next one changes.
-    times = times_after(due.info.cron, due.info.zone, max(due.due_at, now - 366 * 86_400.0))
-    missed = [due.due_at, *takewhile(lambda moment: moment <= now, times)] if due.due_at <= now else []
-    return missed[-_MAX_MISSED:], next(times_after(due.info.cron, due.info.zone, now), NEVER)
+    # Returns the latest due times, and the next time. After the clock was set back no time is due, and only the next
+    # one changes.
+    cron, zone = due.info.cron, due.info.zone
+    missed: list[float] = []
+    if due.due_at <= now:
+        missed = [due.due_at, *latest_times(cron, zone, max(due.due_at, now - 366 * 86_400.0), now, _MAX_MISSED)]
+    return missed[-_MAX_MISSED:], next(times_after(cron, zone, now), NEVER)
 
 
 def _chosen(due: DueSchedule, missed: Sequence[float], now: float) -> list[float]:

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 
+def deep(levels: int) -> Any:
+    """Return lists within lists."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @job()
 async def naming(_hidden: int, model_config: str, model_dump: list[int], self: int, copy: int = 7) -> None:
     """Take arguments of names that models of pydantic do not have."""
@@ -63,3 +71,30 @@ def test_bare_decorator_makes_a_kind() -> None:
 
     assert plain.name == "plain"
     assert plain.checked({"number": 1}) == {"number": 1}
+
+
+@job
+async def measuring(value: float) -> float:
+    """Take a number."""
+    return value
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_number_that_json_does_not_have_is_refused(number: float) -> None:
+    """It would be stored as null, and fail the job."""
+    with pytest.raises(InvalidInputError, match="valid number"):
+        measuring.checked({"value": number})
+
+
+@pytest.mark.parametrize("arguments", [[1], "text", 1, [["value", 1.0]]])
+def test_arguments_without_names_are_refused(arguments: Any) -> None:
+    """They are an object of JSON."""
+    with pytest.raises(InvalidInputError, match="not an object"):
+        measuring.checked(arguments)
+
+
+@pytest.mark.parametrize("value", ["\ud800", {1: 2}, 2**70, b"bytes", deep(300)])
+def test_value_that_is_no_json_is_refused(value: Any) -> None:
+    """Half of a character, numbers as names, bytes, and what is nested too deeply."""
+    with pytest.raises(InvalidInputError):
+        measuring.checked({"value": value})

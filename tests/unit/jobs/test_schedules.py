@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from tests.unit.jobs.kinds import Work, running
 
 from super_advanced_agents.errors import InvalidInputError, JobNotFoundError
 from super_advanced_agents.jobs import JobLimits, Jobs, SQLJobBackend
-from super_advanced_agents.jobs.cron import next_times, times_after
+from super_advanced_agents.jobs.cron import latest_times, next_times, times_after
 from super_advanced_agents.jobs.scheduler import Scheduler
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -38,6 +38,24 @@ def test_time_that_the_clocks_skip_runs_once_after_the_gap() -> None:
 def test_time_that_the_clocks_repeat_runs_once() -> None:
     """On 31 October 2027 Berlin has 2:30 twice."""
     assert shown("30 2 * * *", local(2027, 10, 30, 12), 2) == ["31 02:30", "01 02:30"]
+
+
+@pytest.mark.parametrize("minute", [0, 10, 29, 31])
+def test_no_time_has_passed_while_the_clocks_repeat_an_hour(minute: int) -> None:
+    """At 2:10 for the second time, 2:30 for the first time is over."""
+    after = datetime(2027, 10, 31, 2, minute, tzinfo=BERLIN, fold=1).timestamp()
+    assert shown("30 2 * * *", after, 2) == ["01 02:30", "02 02:30"]
+    assert all(time > after for time in next_times("0-59/7 2 * * *", "Europe/Berlin", after))
+
+
+@pytest.mark.parametrize("cron", ["* * * * *", "*/7 * * * *", "30 2 * * *", "0 0 1 * *", "0 0 29 2 *"])
+@pytest.mark.parametrize("days", [0.01, 3, 400])
+def test_latest_times_of_a_span_are_the_last_of_all(cron: str, days: float) -> None:
+    """They are sought from the end, since a year has half a million minutes."""
+    now = local(2027, 11, 2, 12) + 30
+    after = now - days * 86_400
+    whole = [*takewhile(lambda time: time <= now, times_after(cron, "Europe/Berlin", after))]
+    assert latest_times(cron, "Europe/Berlin", after, now, 100) == whole[-100:]
 
 
 def test_interval_is_kept_when_the_clocks_change() -> None:
@@ -78,6 +96,22 @@ async def test_schedule_shows_its_next_five_times_and_can_be_paused(place: Path 
             await jobs.adelete_schedule("daily")
         with pytest.raises(InvalidInputError, match="valid integer"):
             await jobs.aput_schedule("wrong", "double", "0 7 * * *", {"number": "x"})
+
+
+async def test_resuming_a_schedule_that_is_not_paused_drops_no_time(place: Path | str) -> None:
+    """A call that is repeated at the moment of firing must not skip the job."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        await jobs.aput_schedule("daily", "double", "0 7 * * *", {"number": 1})
+        assert isinstance(jobs.backend, SQLJobBackend)
+        await jobs.backend._write(lambda db: db.execute("UPDATE job_schedules SET due_at = 0"))
+        await jobs.apause_schedule("daily", paused=False)
+        scheduler = Scheduler(jobs.backend, jobs.kinds, JobLimits())
+        assert await scheduler.afire() == 1
+        await jobs.backend._write(lambda db: db.execute("UPDATE job_schedules SET due_at = 0"))
+        for paused in (True, True, False):
+            await jobs.apause_schedule("daily", paused=paused)
+        assert await scheduler.afire() == 0
 
 
 @pytest.mark.parametrize(("missed", "jobs_made"), [("skip", 0), ("one", 1), ("all", 3)])

@@ -50,8 +50,13 @@ def list_schedules(db: Database, tenant: str) -> list[ScheduleInfo]:
 
 def pause(db: Database, tenant: str, name: str, *, paused: bool, due_at: float) -> bool:
     """Pause or resume a schedule; times that passed meanwhile are no missed ones."""
-    update = "UPDATE job_schedules SET paused = ?, due_at = ? WHERE tenant = ? AND name = ? RETURNING name"
-    return bool(db.execute(update, (int(paused), due_at, tenant, name)))
+    # A call that changes nothing, as one that is repeated, leaves the time that is due now.
+    rows = db.execute(
+        "UPDATE job_schedules SET due_at = CASE WHEN paused = ? THEN due_at ELSE ? END, paused = ?"
+        " WHERE tenant = ? AND name = ? RETURNING name",
+        (int(paused), due_at, int(paused), tenant, name),
+    )
+    return bool(rows)
 
 
 def delete(db: Database, tenant: str, name: str) -> bool:
