@@ -37,6 +37,7 @@ LAYERS: list[set[str]] = [
     {"protocol"},
     {"client", "server"},
     {"cli"},
+    {"__main__"},
 ]
 """A module imports only from rooms that stand before its own; rooms of one layer never import each other."""
 

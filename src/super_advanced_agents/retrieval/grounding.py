@@ -19,27 +19,42 @@ _MAX_TERMS = 32
 _MAX_TERM_CHARS = 100
 
 _SENTENCE_END = re.compile(r"(?<=[.!?:\u2026])[\"'\u201d\u2019)\]*_]*\s+|\n+")
-_LABEL = re.compile(r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|^[ \t]*\d{1,3}[.)](?=\s)", re.MULTILINE)
+_LABEL = re.compile(
+    r"\[\d{1,3}(?:\s*,\s*\d{1,3})*\]|^[ \t]*\d{1,3}[.)](?=\s)|\b(?i:sources?|notes?|memor(?:y|ies)) \d{1,3}\b",
+    re.MULTILINE,
+)
+_CONTRACTION = re.compile(r"(?:n't|'(?:s|re|ve|ll|d|m))+\Z")
 _DENIAL = re.compile(r"\b(?:not|no|never|none|nothing|nobody|cannot|unknown|unclear)\b|n['\u2019]t\b", re.IGNORECASE)
 
-_NEVER_NAMES = frozenset(split_words("i i'm i've i'd i'll mr mrs ms dr ok am pm"))
+_NEVER_NAMES = frozenset(split_words("i mr mrs ms dr ok am pm"))
 _OPENERS = frozenset(
     split_words(
-        """a about according after afterwards again all also although among an and another any anyone apparently
-        are around as at based be because been before being besides between both but by can could currently did
-        do does during each earlier either even ever every everyone everything few finally first for from
-        furthermore generally given had has have he he's hence her here hers hi hello his how however if in
-        indeed information instead into is it it's its just last later like likely many may maybe me memory
-        memories more moreover most my neither never next no nobody none nor not note notes nothing now of often
-        on once one only or other others otherwise our over overall per perhaps please possibly previously
-        probably question recently remember same several she she's should similarly since so some somebody
-        someone something sometimes sorry source sources still such sure take tell thank thanks that that's the
-        their then there there's therefore these they they're this those though through thus to today together
-        tomorrow too two under unfortunately unknown until up upon use usually very was we were well what when
-        whenever where whether which while who whose why will with within without would yes yesterday yet you
-        you're your yours can't don't doesn't add ask bring buy call check choose click contact create delete
-        enter find follow get give go install keep make mix open press put read remove restart run save select
-        send set start stop try turn type visit wait write"""
+        """a about absolutely according actually add additionally after afterwards again ah all alright also
+        although among an and another answer any anyone anyway apart apologies apparently are around as
+        aside ask assuming at awesome based be because been before being besides between beyond both briefly
+        bring but buy by call can can't certainly check choose clearly click come compared concerning
+        congratulations consequently considering contact conversely correct could create currently date
+        definitely delete depending despite did do does due during each earlier either else enjoy enter
+        especially essentially even ever every everyone everything evidently exactly except explanation fair
+        false feel few finally find fine first follow for fortunately from furthermore generally get give
+        given glad go good great greetings had happy has have he hello hence her here hers hey hi his hmm
+        honestly hope hopefully how however ideally if imagine importantly in including indeed information
+        initially inside install instead interestingly into is it its just keep know largely last lastly
+        later let like likely location look looking luckily mainly make many may maybe me meanwhile memories
+        memory mentioned mix more moreover most mostly my name namely naturally near nearly neither never
+        nevertheless next nice no nobody none nonetheless nope nor normally not notably note notes nothing
+        now obviously of often oh okay on once one only open or originally other others otherwise our
+        outside over overall particularly per perhaps place please pleased plus possibly press presumably
+        previously price prior probably put question quite rather read reason recently regarding regardless
+        remember remove restart right run same save say second secondly see select send set several she
+        short should similarly simply since so some somebody someone something sometimes soon sorry source
+        sources speaking specifically start step still stop subsequently such summary suppose sure surely
+        surprisingly take tell thank thanks that the their then there therefore these they third this those
+        though through throughout thus time title to today together tomorrow too total true truly try turn
+        two type typically ultimately under undoubtedly unfortunately unknown unless unlike until up upon
+        use usually various very via visit wait was we welcome well were what when whenever where whereas
+        whether which while who whose why will with within without won't would wow write yeah yep yes
+        yesterday yet you your yours yup"""
     )
 )
 """English words that begin a sentence without being a name."""
@@ -144,16 +159,21 @@ def _claims(
             if term.text.lower() != "one":
                 yield term
             continue
-        if not names[place] or term.text.lower() in _NEVER_NAMES or len(term.text) == 1:
+        word = _without_contraction(term.text)
+        if not names[place] or word in _NEVER_NAMES or len(term.text) == 1:
             continue
         quoted = sentence[term.start - 1 : term.start] in {'"', "\u201c", "\u201e", "\u00ab", "'", "\u2018", "("}
         if (place == 0 or quoted) and term.text[1:].islower():
-            if term.text.lower() in _OPENERS or term.text.lower() in lower_case:
+            if word in _OPENERS or term.text.lower() in _OPENERS or term.text.lower() in lower_case:
                 continue
             is_name = english or all(names) or term.text in inside or (len(names) > 1 and names[place + 1])
             if not is_name:
                 continue
         yield term
+
+
+def _without_contraction(word: str) -> str:
+    return _CONTRACTION.sub("", word.lower().replace("\u2019", "'"))
 
 
 def _looks_like_name(term: Term) -> bool:

@@ -20,7 +20,7 @@ from super_advanced_agents.tenancy.shared_state import state_url
 WORKER = f"{PREFIX}REUSE_PORT"
 """The variable of the setting `reuse_port`, by which a process knows that it is a worker."""
 
-_COMMAND = (sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()")
+_COMMAND = (sys.executable, "-m", "super_advanced_agents")
 _POLL_S = 0.1
 _STARTED_S = 10.0
 """A worker that fails earlier than this will fail again, so that all are ended."""

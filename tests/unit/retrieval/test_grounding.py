@@ -28,6 +28,20 @@ def test_names_that_stand_in_no_source_are_returned(answer: str, source: str, un
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "What's in Rome? Isn\u2019t it Anna? Let's see. They've met.",
+        "Great question! Certainly, Anna lives in Rome. Welcome.",
+        "Summary: Anna. Regarding Rome: see source 1, and Note 2.",
+        "Won't Anna leave? Can't say. Who's Anna?",
+    ],
+)
+def test_contractions_polite_words_and_labels_of_sources_are_no_names(answer: str) -> None:
+    """An alarm about `What's` would teach readers to ignore alarms."""
+    assert unsupported_terms(answer, ["Anna lives in Rome."]) == []
+
+
+@pytest.mark.parametrize(
     ("answer", "source", "unsupported"),
     [
         ("It was in 1987.", "It was in 1978.", ["1987"]),

@@ -168,7 +168,7 @@ def _below(folder: Path, path: str) -> Path:
     found = (folder / path).resolve()
     if not found.is_relative_to(folder.resolve()) or not found.exists():
         raise InvalidInputError(
-            f"there is no file {path[:200]!r} in the tenant's folder",
+            f"there is no file {path[:200]!r} in the tenant's folder; those of callers are uploaded",
             field="path",
             hint="the operator puts files there; your own can be uploaded",
         )

@@ -71,6 +71,8 @@ def submit(
     """Submit a background job, and print its id."""
     with _open(data_dir, url, creates=True) as opened:
         parsed = _parsed(arguments)
+        if watch:
+            _check_worker(data_dir, url)
         if upload is not None:
             with _packed(upload) as file:
                 parsed["upload"] = _upload(opened, file)
@@ -116,6 +118,8 @@ def list_(
 def watch(*, job_id: JobId, data_dir: DataDir, url: ServerURL = None, as_json: AsJson = False) -> None:
     """Follow a background job until it has ended; exit with 1 if it did not succeed."""
     with _open(data_dir, url) as opened:
+        if not opened.get(job_id).state.final:
+            _check_worker(data_dir, url)
         _follow(opened, job_id, as_json=as_json)
 
 
@@ -298,6 +302,19 @@ def _follow(opened: Jobs | RemoteJobs, job_id: str, *, as_json: bool) -> None:
             print_result(json.dumps(info.result, ensure_ascii=False))
     if info.state != "succeeded":
         raise typer.Exit(FAILED)
+
+
+def _check_worker(data_dir: Path, url: str | None) -> None:
+    # The jobs in a data folder have one owner: while this command watches them, no worker can take any.
+    from super_advanced_agents.errors import ConfigurationError
+    from super_advanced_agents.jobs.opening import jobs_place
+    from super_advanced_agents.tenancy.settings import Settings
+
+    if url is None and isinstance(jobs_place(Settings.load(data_dir=data_dir)), Path):
+        raise ConfigurationError(
+            "no worker runs the jobs of this data folder",
+            hint="start `saa serve`, and add --url with its address; it also runs what was submitted before",
+        )
 
 
 def _line(info: JobInfo) -> str:
