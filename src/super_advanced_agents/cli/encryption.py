@@ -143,10 +143,14 @@ def decrypted_files(paths: Sequence[Path], identity: Path | None, near: Path) ->
         for number, path in enumerate(encrypted):
             copy = folder / str(number) / path.stem
             copy.parent.mkdir(mode=0o700)
-            with copy.open("xb") as stream:
-                _read_encrypted(path, identity, lambda clear, stream=stream: shutil.copyfileobj(clear, stream))  # type: ignore[misc]
+            _decrypt(path, identity, copy)
             copies[path] = copy
         yield [copies.get(path, path) for path in paths]
+
+
+def _decrypt(source: Path, identity: Path, copy: Path) -> None:
+    with copy.open("xb") as stream:
+        _read_encrypted(source, identity, lambda clear: shutil.copyfileobj(clear, stream))
 
 
 def _read_encrypted(source: Path, identity: Path, read: Callable[[IO[bytes]], object]) -> None:

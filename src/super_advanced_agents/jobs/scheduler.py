@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import orjson
 
@@ -60,7 +61,7 @@ class Scheduler:
             kind = self._kinds[due.info.kind]
             jobs, last_at, next_at, error = list[NewJob](), None, at + _AGAIN_S, ""
             try:
-                missed, next_at = await in_thread(lambda due=due: _times(due, at), name="schedule times")  # type: ignore[misc]
+                missed, next_at = await in_thread(partial(_times, due, at), name="schedule times")
                 last_at = missed[-1] if missed else None
                 kind.checked(due.info.arguments)
                 jobs = [_job(due, kind, moment) for moment in _chosen(due, missed, at)]

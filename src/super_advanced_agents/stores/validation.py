@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from types import EllipsisType
-from typing import TypeVar, cast, get_args
+from typing import TypeGuard, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -165,7 +165,7 @@ def checked_priority(priority: object, *, field: str) -> float | None:
         return None
     if not _is_finite(priority):
         raise InvalidInputError(f"{field} must be a finite number, not {priority!r:.80}", field=field)
-    return float(priority)  # type: ignore[arg-type]  # it is a number
+    return float(priority)
 
 
 def checked_dedupe(dedupe: object) -> Dedupe | None:
@@ -177,9 +177,9 @@ def checked_dedupe(dedupe: object) -> Dedupe | None:
 
 def checked_time(seconds: object, *, field: str) -> float:
     """Return seconds since the epoch as a float if it is a number from -1e12 to 1e12. Else raise InvalidInputError."""
-    if not _is_finite(seconds) or abs(seconds) > _MAX_TIME_S:  # type: ignore[arg-type]  # it is a number
+    if not _is_finite(seconds) or abs(seconds) > _MAX_TIME_S:
         raise InvalidInputError(f"{field} must be seconds since the epoch, not {seconds!r:.80}", field=field)
-    return float(seconds)  # type: ignore[arg-type]
+    return float(seconds)
 
 
 def checked_place(place: object, *, field: str) -> int | None:
@@ -201,7 +201,7 @@ def checked_records(records: object) -> Sequence[Record]:
     return records
 
 
-def _is_finite(value: object) -> bool:
+def _is_finite(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -310,10 +310,10 @@ def checked_min_similarity(similarity: object, *, at_most: float = math.inf) -> 
     """
     if similarity is None:
         return None
-    if not _is_finite(similarity) or abs(similarity) > at_most:  # type: ignore[arg-type]  # it is a number
+    if not _is_finite(similarity) or abs(similarity) > at_most:
         meant = "a finite number" if at_most == math.inf else f"a number from {-at_most:g} to {at_most:g}"
         raise InvalidInputError(f"min_similarity must be {meant}, not {similarity!r:.80}", field="min_similarity")
-    return float(similarity)  # type: ignore[arg-type]
+    return float(similarity)
 
 
 def checked_limit(limit: int, *, limits: Limits) -> int:

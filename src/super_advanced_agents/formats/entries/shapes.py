@@ -33,6 +33,10 @@ def _has_text(field: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and isinstance(value.get(field), str)
 
 
+def _entry_reader(field: str) -> Callable[[Any, Content], Iterator[Item]]:
+    return lambda value, _: read_entry(value, field)
+
+
 def _holds_messages(value: Any) -> bool:
     messages = value.get("messages") if isinstance(value, dict) else None
     return isinstance(messages, list) and (
@@ -77,10 +81,7 @@ SHAPES = (
         lambda value, _: read_turn(value),
     ),
     Shape(mem0.is_memory, mem0.read_memory),
-    *(
-        Shape(_has_text(field), lambda value, _, field=field: read_entry(value, field))  # type: ignore[misc]
-        for field in ("text", "content", "body", "note")
-    ),
+    *(Shape(_has_text(field), _entry_reader(field)) for field in ("text", "content", "body", "note")),
     Shape(_holds_list, _read_list),
     Shape(
         lambda value: isinstance(value, str) and bool(value.strip()),

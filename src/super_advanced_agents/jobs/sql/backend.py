@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,10 +208,10 @@ class SQLJobBackend(JobBackend):
             return info, await in_thread(lambda: files.whole(upload_id, info.size_bytes), name="open upload")
         copied, done = UploadFiles(folder), 0
         while done < info.size_bytes:
-            data = await self._read(lambda db, done=done: uploads.part_at(db, upload_id, done))  # type: ignore[misc]
+            data = await self._read(partial(uploads.part_at, upload_id=upload_id, start=done))
             if not data:
                 raise uploads.no_upload()  # it was deleted meanwhile
-            await in_thread(lambda data=data, done=done: copied.write(upload_id, done, data), name="write upload")  # type: ignore[misc]
+            await in_thread(partial(copied.write, upload_id, done, data), name="write upload")
             done += len(data)
         return info, await in_thread(lambda: copied.whole(upload_id, info.size_bytes), name="open upload")
 
@@ -278,17 +279,17 @@ class SQLJobBackend(JobBackend):
         n = 0
         for worker, (beat, since) in seen.items():
             if now - since >= lease_s:
-                n += await self._write(
-                    lambda db, worker=worker, beat=beat: work.remove_worker(  # type: ignore[misc]
-                        db, worker, beat, self._clock.now()
-                    ),
-                    alone=True,
-                )
+                n += await self._remove_worker(worker, beat)
         return n
 
     async def aleave(self, worker: str) -> None:
-        await self._write(lambda db: work.remove_worker(db, worker, None, self._clock.now(), lost=False), alone=True)
+        await self._remove_worker(worker, None, lost=False)
         self._registered.discard(worker)
+
+    async def _remove_worker(self, worker: str, beat: int | None, *, lost: bool = True) -> int:
+        return await self._write(
+            lambda db: work.remove_worker(db, worker, beat, self._clock.now(), lost=lost), alone=True
+        )
 
     async def asweep(self, *, succeeded_s: float, failed_s: float) -> int:
         now = self._clock.now()

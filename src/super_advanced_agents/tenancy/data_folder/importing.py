@@ -178,6 +178,6 @@ def _validated(model: type[M], values: object) -> M:
 
 
 def _time(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidInputError("its time is not a number", field="time")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
