@@ -85,7 +85,7 @@ def _rank_keywords(view: View, search: Search, ranking: Ranking) -> Ranked:
     similarities = np.empty(len(rows), np.float32)
     similarities[order] = view.similarities(search.queries[0], rows[order])
     ranked = Ranked(scores, rows.astype(np.int64), None, similarities)
-    return ranked.alike(search.min_similarity, search.top_k)
+    return ranked.best(search.top_k, min_similarity=search.min_similarity)
 
 
 def _fuse_signals(
@@ -116,7 +116,7 @@ def _fuse_signals(
     fused = fuse(candidates, search.weights, top_k, now=time.time(), explain=search.explain)
     best = fused.order
     ranked = Ranked(fused.scores, rows[best].astype(np.int64), fused.explanations, similarities[best])
-    return ranked.alike(search.min_similarity, search.top_k)
+    return ranked.best(search.top_k, min_similarity=search.min_similarity)
 
 
 def _similarities(

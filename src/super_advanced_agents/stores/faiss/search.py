@@ -83,12 +83,12 @@ class Ranked(NamedTuple):
     explanations: list[Explanation] | None = None
     similarities: NDArray[np.float32] | None = None
 
-    def alike(self, least: float | None, top_k: int) -> Ranked:
+    def best(self, top_k: int, *, min_similarity: float | None) -> Ranked:
         """Return the best `top_k` rows of at least this similarity; all rows if it is None."""
-        if least is None:
+        if min_similarity is None:
             return self
         similarities = self.scores if self.similarities is None else self.similarities
-        kept = np.flatnonzero(similarities.astype(np.float64) >= least)[:top_k]
+        kept = np.flatnonzero(similarities.astype(np.float64) >= min_similarity)[:top_k]
         return Ranked(
             self.scores[kept],
             self.rows[kept],

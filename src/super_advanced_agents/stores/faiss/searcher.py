@@ -95,7 +95,8 @@ class Searcher:
         if group[0].kind == "vector":
             least = [search.min_similarity for search in group for _ in search.queries]
             return [
-                Ranked(scores, rows).alike(each, len(rows)) for scores, rows, each in zip(*nearest, least, strict=True)
+                Ranked(scores, rows).best(len(rows), min_similarity=each)
+                for scores, rows, each in zip(*nearest, least, strict=True)
             ]
         scope = self._state.scope_id(group[0].scope)
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
@@ -194,7 +195,7 @@ class Searcher:
 
     def _filter_pages(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
         scores, rows = self._state.read_consistently(partial(self._rank_candidates, search))
-        scores, rows, *_ = Ranked(scores, rows).alike(search.min_similarity, len(rows))
+        scores, rows, *_ = Ranked(scores, rows).best(len(rows), min_similarity=search.min_similarity)
         passed: list[Match] = []
         complete = True
         page_search = replace(search, top_k=_PREDICATE_PAGE)
