@@ -101,9 +101,9 @@ async def aimport_parts(
 
     try:
         importing = _Import(targets, namespace, embedder, done, strict=strict)
-        twins = _Twins(reader.header)
+        duplicates = _DuplicateUids(reader.header)
         while entries := await in_thread(read_page, name="import"):
-            for part, of_part in groupby(map(twins.checked, entries), key=lambda entry: entry.part):
+            for part, of_part in groupby(map(duplicates.checked, entries), key=lambda entry: entry.part):
                 await importing.store(part, list(of_part))
             done.read_bytes = reader.read_bytes
             if on_page is not None:
@@ -115,7 +115,7 @@ async def aimport_parts(
 
 
 async def acount_stored(store: VectorStore, records: Sequence[Record]) -> int:
-    """Return how many records of a broken off `aput` the store holds as they were given.
+    """Return how many records of an interrupted `aput` the store holds as they were given.
 
     The number is 0 where the store does not answer any more.
     """
@@ -132,7 +132,7 @@ async def acount_stored(store: VectorStore, records: Sequence[Record]) -> int:
     return count
 
 
-class _Twins:
+class _DuplicateUids:
     # An older version wrote the records of several tenants without their tenants, in the order of uids. Two records of
     # one uid beside each other show it; one would overwrite the other.
 
