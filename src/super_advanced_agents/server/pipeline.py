@@ -175,7 +175,7 @@ class Pipeline:
                 return
             if self._refresh is not None:
                 await self._refresh()
-            await self._services.turns.begin(incoming.tenant)
+            await self._services.pacer.begin(incoming.tenant)
             context.permit = permit
             reservation = self._services.sending.reservation(incoming.tenant)
             incoming.reservation = context.reservation = reservation

@@ -10,10 +10,10 @@ from super_advanced_agents.server.audit_log import AuditLog
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.loop_pacing import LoopPacer
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.server.limits.shared import SharedLimits
-from super_advanced_agents.server.limits.turns import LoopTurns
 from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.storage_watch import StorageWatch
 from super_advanced_agents.tenancy.runtime import Runtime, Stage
@@ -41,7 +41,7 @@ class Services:
         observer: counts, times and logs each request.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
-        turns: lets requests begin while passes of the event loop are short.
+        pacer: lets requests begin while passes of the event loop are short.
         draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
     """
 
@@ -56,7 +56,7 @@ class Services:
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )
-    turns: LoopTurns = field(default_factory=LoopTurns)
+    pacer: LoopPacer = field(default_factory=LoopPacer)
     jobs: Jobs | None = None
     shared: SharedLimits | None = None
     storage: StorageWatch | None = None

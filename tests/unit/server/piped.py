@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.loop_pacing import LoopPacer
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
-from super_advanced_agents.server.limits.turns import LoopTurns
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import ANYBODY
@@ -34,7 +34,7 @@ def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
             "limiter": RateLimiter(**limits),
             "idempotency": None,
             "sending": SendingAnswers(),
-            "turns": LoopTurns(),
+            "pacer": LoopPacer(),
             **parts,
         },
     )

@@ -43,10 +43,11 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_VALUES = 20_000
 """The limit on the values in an MCP request, counted as its commas and opening brackets."""
 
-_CONTEXT, _TURN = "super_advanced_agents.call", "super_advanced_agents.turn"
-_TURNS = 4
+_CONTEXT, _SLOT = "super_advanced_agents.call", "super_advanced_agents.slot"
+_SLOTS = 4
+"""The requests that the MCP library works on at once."""
 _WAITING = 1_000
-"""The most requests of one tenant that wait for a turn."""
+"""The most requests of one tenant that wait for a slot."""
 
 _PARSE_ERROR = -32700  # JSON-RPC 2.0, section 5.1
 
@@ -66,7 +67,7 @@ class MCPEndpoint:
         self._opened: asyncio.Future[StreamableHTTPSessionManager]
         self._wanted = asyncio.Event()
         self._ending = asyncio.Event()
-        self._turns: FairPool
+        self._slots: FairPool
 
     def routes(self) -> list[Route]:
         """Return the routes `POST /mcp` (for the default agent) and `POST /mcp/{agent}`."""
@@ -79,7 +80,7 @@ class MCPEndpoint:
         The MCP library is loaded at the first request: it takes a second, and 15 MiB of an idle server.
         """
         self._opened, self._wanted, self._ending = asyncio.Future(), asyncio.Event(), asyncio.Event()
-        self._turns = FairPool(capacity=_TURNS, waiting=_WAITING, turn_waiting=_WAITING)
+        self._slots = FairPool(capacity=_SLOTS, waiting=_WAITING, turn_waiting=_WAITING)
         serving = asyncio.create_task(self._serve(), name="mcp")
         try:
             yield
@@ -136,18 +137,18 @@ class MCPEndpoint:
             return
         self._wanted.set()
         manager = await asyncio.shield(self._opened)
-        turn = _Turn(self._turns, current_context().principal.tenant)
+        slot = _Slot(self._slots, current_context().principal.tenant)
         try:
-            await turn.take()
-            scope = {**scope, _CONTEXT: current_context(), _TURN: turn}
+            await slot.take()
+            scope = {**scope, _CONTEXT: current_context(), _SLOT: slot}
             await manager.handle_request(scope, replayed(body, receive), send)
         finally:
-            turn.leave()
+            slot.give_back()
 
 
-class _Turn:
-    # The MCP library works on the event loop for milliseconds, so that few requests are with it at once, fairly by
-    # tenant. A tool that begins to work gives the turn back, as it has a permit of its own.
+class _Slot:
+    # The MCP library works on the event loop for milliseconds, so it gets few requests at once, fairly by tenant. A
+    # tool that begins to work gives the slot back, as it has a permit of its own.
 
     def __init__(self, pool: FairPool, tenant: str) -> None:
         self._pool = pool
@@ -159,7 +160,7 @@ class _Turn:
             raise overloaded_error(PermitKind.SEARCH)
         self._held = True
 
-    def leave(self) -> None:
+    def give_back(self) -> None:
         if self._held:
             self._held = False
             self._pool.leave(self._tenant)
@@ -197,7 +198,7 @@ def _session(protocol_context: Context) -> ToolSession:
         reranks=bool(reranks(None, name, workspace)),
         admission=services.admission,
         observe=partial(_observed, services, scope, context, name),
-        on_begin=scope[_TURN].leave,
+        on_begin=scope[_SLOT].give_back,
     )
 
 

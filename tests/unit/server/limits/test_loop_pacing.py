@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from super_advanced_agents.server.limits.turns import LoopTurns
+from super_advanced_agents.server.limits.loop_pacing import LoopPacer
 
 LONG_S = 0.02
 """The computing time of a request: more than a pass may take."""
@@ -16,13 +16,13 @@ LONG_S = 0.02
 class _Passes:
     """Counts the passes of the event loop, and notes in which one each request began."""
 
-    def __init__(self, turns):
-        self.turns = turns
+    def __init__(self, pacer):
+        self.pacer = pacer
         self.number = 0
         self.begun = []
 
     async def request(self, tenant, busy_s):
-        await self.turns.begin(tenant)
+        await self.pacer.begin(tenant)
         self.begun.append((tenant, self.number))
         until = time.perf_counter() + busy_s
         while time.perf_counter() < until:
@@ -35,7 +35,7 @@ class _Passes:
 
 @pytest.fixture
 async def passes():
-    counted = _Passes(LoopTurns(pass_s=LONG_S / 2))
+    counted = _Passes(LoopPacer(pass_s=LONG_S / 2))
     counted.count()
     yield counted
     counted.counting.cancel()
@@ -53,14 +53,14 @@ async def test_short_requests_begin_together(passes):
     assert len({number for _, number in passes.begun}) == 1
 
 
-async def test_waiting_tenants_take_turns(passes):
+async def test_waiting_tenants_are_served_round_robin(passes):
     """One that sends many requests at once does not keep those of another behind them."""
-    crowd = [passes.request("acme", LONG_S) for _ in range(6)]
-    await asyncio.gather(*crowd, passes.request("beta", LONG_S))
+    many = [passes.request("acme", LONG_S) for _ in range(6)]
+    await asyncio.gather(*many, passes.request("beta", LONG_S))
     assert [tenant for tenant, _ in passes.begun].index("beta") <= 2
 
 
-async def test_cancelled_request_leaves_its_turn_to_the_next(passes):
+async def test_cancelled_request_makes_room_for_the_next(passes):
     """All the others begin."""
     tasks = [asyncio.create_task(passes.request("acme", LONG_S)) for _ in range(6)]
     await asyncio.sleep(0)

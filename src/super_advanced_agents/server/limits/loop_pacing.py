@@ -1,4 +1,4 @@
-"""Turns of requests to begin, so that many that arrive together do not stop the event loop."""
+"""Pacing of requests that arrive together, so that they do not stop the event loop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PASS_S = 0.01
 _MOST_IN_A_PASS = 32
 
 
-class LoopTurns:
+class LoopPacer:
     """Let requests begin in a pass of the event loop while it is short, and then in later ones.
 
     An event loop runs all that is ready before it looks at its connections again. A request computes for some
     milliseconds before it first waits for something, so eighty that are ready at once would stop the loop for as long
-    as all of them take. Tenants take turns. It belongs to one event loop.
+    as all of them take. Waiting tenants are served round robin. It belongs to one event loop.
 
     Args:
         pass_s: the computing time in one pass after which requests wait, in seconds.
@@ -26,7 +26,7 @@ class LoopTurns:
     def __init__(self, *, pass_s: float = PASS_S) -> None:
         self._pass_s = pass_s
         self._began_at: float | None = None
-        self._first_at: float | None = None  # when the first of those began that waited for this pass
+        self._first_at: float | None = None  # when the first request that had waited for this pass began
         self._begun = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -39,14 +39,14 @@ class LoopTurns:
         if not self._waiting and now - self._began_at < self._pass_s:
             self._begun += 1
             return
-        turn = loop.create_future()
-        self._waiting.setdefault(tenant, deque()).append(turn)
-        await turn
-        if self._first_at is None:  # those that were woken together run one after the other
+        woken = loop.create_future()
+        self._waiting.setdefault(tenant, deque()).append(woken)
+        await woken
+        if self._first_at is None:  # requests that are woken together run one after the other
             self._first_at = time.perf_counter()
 
     def _end_pass(self) -> None:
-        # Those that had begun have computed, and the loop will look at its connections before the next ones begin.
+        # The requests of this pass have computed; the loop looks at its connections before the next ones begin.
         now = time.perf_counter()
         took_s = now - (self._first_at or self._began_at or now)
         # Where passes are long for other reasons, such as refusals, requests may compute for as long as these do.
@@ -57,15 +57,15 @@ class LoopTurns:
             self._wake_next()
         self._began_at = now if self._waiting or self._begun else None
         if self._began_at is not None:
-            asyncio.get_running_loop().call_soon(self._end_pass)  # behind those that begin now
+            asyncio.get_running_loop().call_soon(self._end_pass)  # behind the requests that begin now
 
     def _wake_next(self) -> None:
-        tenant, turns = next(iter(self._waiting.items()))
-        turn = turns.popleft()
-        if turns:
+        tenant, requests = next(iter(self._waiting.items()))
+        first = requests.popleft()
+        if requests:
             self._waiting.move_to_end(tenant)
         else:
             del self._waiting[tenant]
-        if not turn.done():  # it is when its request was cancelled
-            turn.set_result(None)
+        if not first.done():  # done when its request was cancelled
+            first.set_result(None)
             self._begun += 1
