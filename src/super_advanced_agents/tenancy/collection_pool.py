@@ -94,9 +94,9 @@ class Collections(Resource):
         )
         self._closers = Workers(name="close collections", threads=_THREADS, max_queue=_MAX_WAITING)
         self._refuser = Workers(name="refuse collections", threads=1, max_queue=_MAX_WAITING)
-        self._place.prepare(catalog.collection_folders())
-        for deleted_folder in catalog.deleted_folders():
-            self._closers.submit(partial(self._remove, deleted_folder))
+        self._place.prepare(catalog.collection_ids())
+        for collection_id in catalog.deleted_collections():
+            self._closers.submit(partial(self._remove, collection_id))
 
     @property
     def open_count(self) -> int:
@@ -127,7 +127,7 @@ class Collections(Resource):
         """
         self._check_open()
         self.check(info)
-        return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_folder=self._place.make)
+        return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_place=self._place.make)
 
     create = blocking(acreate)
 
@@ -345,13 +345,13 @@ class Collections(Resource):
                 set_exceptions(waiting, error)
             self._refusing = False
 
-    def _remove(self, folder: str) -> None:
+    def _remove(self, collection_id: str) -> None:
         # A removal that fails is retried at the next start.
         try:
-            self._place.remove(folder)
-            self._catalog.forget_deleted_folder(folder)
+            self._place.remove(collection_id)
+            self._catalog.forget_deleted(collection_id)
         except (OSError, SuperAdvancedAgentsError) as exc:
-            _log.warning("server.collection_left", extra={"folder": folder, "reason": str(exc)})
+            _log.warning("server.collection_left", extra={"folder": collection_id, "reason": str(exc)})
 
     def _release(self) -> None:
         with self._lock:

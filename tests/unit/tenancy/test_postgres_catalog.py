@@ -32,7 +32,7 @@ def _collection(name, dim=4):
 async def _create(catalog, name, tenant="acme", **options):
     info = _collection(name, options.pop("dim", 4))
     return await catalog.acreate_collection(
-        tenant, info, **{"exist_ok": False, "make_folder": lambda _: None, **options}
+        tenant, info, **{"exist_ok": False, "make_place": lambda _: None, **options}
     )
 
 
@@ -55,9 +55,9 @@ async def test_change_at_one_server_is_seen_at_another_after_a_refresh(catalogs)
     with pytest.raises(CollectionNotFoundError):
         other.collection("acme", "notes")
     assert not other.has_agent("acme", "guide")
-    assert await asyncio.to_thread(other.deleted_folders) == [entry.id]
-    await asyncio.to_thread(other.forget_deleted_folder, entry.id)
-    assert await asyncio.to_thread(one.deleted_folders) == []
+    assert await asyncio.to_thread(other.deleted_collections) == [entry.id]
+    await asyncio.to_thread(other.forget_deleted, entry.id)
+    assert await asyncio.to_thread(one.deleted_collections) == []
 
 
 async def test_collection_made_anew_has_another_identifier_at_every_server(catalogs):

@@ -91,7 +91,7 @@ class Catalog(Resource, ABC):
 
     @abstractmethod
     async def acreate_collection(
-        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_place: Callable[[str], None]
     ) -> CollectionInfo:
         """Add a new collection to the catalog; it is durable on return.
 
@@ -99,7 +99,7 @@ class Catalog(Resource, ABC):
             tenant: the tenant.
             info: the name and the settings of the collection, validated.
             exist_ok: return an existing collection of that name with equal settings instead of raising.
-            make_folder: creates an empty, durable folder of the given name before the catalog refers to it.
+            make_place: creates an empty, durable place for the given identifier before the catalog refers to it.
 
         Raises:
             CollectionExistsError: a collection of that name exists, with other settings or without `exist_ok`.
@@ -186,15 +186,15 @@ class Catalog(Resource, ABC):
         """
 
     @abstractmethod
-    def deleted_folders(self) -> list[str]:
-        """Return the names of deleted collections' folders that are still to be removed. Blocks."""
+    def deleted_collections(self) -> list[str]:
+        """Return the identifiers of deleted collections whose records are still to be removed. Blocks."""
 
     @abstractmethod
-    def forget_deleted_folder(self, folder: str) -> None:
-        """Record that the folder of a deleted collection has been removed from disk. Blocks."""
+    def forget_deleted(self, collection_id: str) -> None:
+        """Record that the records of a deleted collection have been removed. Blocks."""
 
-    def collection_folders(self) -> set[str]:
-        """Return the names of the folders of all collections of all tenants."""
+    def collection_ids(self) -> set[str]:
+        """Return the identifiers of all collections of all tenants."""
         with self._lock:
             return {entry.id for entries in self._entries.values() for entry in entries.values()}
 

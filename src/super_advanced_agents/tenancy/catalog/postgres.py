@@ -62,13 +62,13 @@ class PostgresCatalog(Catalog):
         await self._refreshes.submit(None)
 
     async def acreate_collection(
-        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_place: Callable[[str], None]
     ) -> CollectionInfo:
         """Add a new collection to the catalog; it is durable on return."""
         self._check_open()
         self._check_readable(tenant, info.name)
         collection_id = secrets.token_hex(16)
-        await in_thread(lambda: make_folder(collection_id), name="make collection")
+        await in_thread(lambda: make_place(collection_id), name="make collection")
 
         async def create(connection: Connection) -> CollectionInfo:
             version = await self._next_version(connection)
@@ -169,7 +169,7 @@ class PostgresCatalog(Catalog):
         await self.arefresh()
         return deleted
 
-    def deleted_folders(self) -> list[str]:
+    def deleted_collections(self) -> list[str]:
         """Return the identifiers of deleted collections whose records are still to be removed. Blocks."""
 
         async def select(connection: Connection) -> list[str]:
@@ -183,12 +183,12 @@ class PostgresCatalog(Catalog):
 
         return [each for each in self._state.read(select) if is_collection_id(each)]
 
-    def forget_deleted_folder(self, folder: str) -> None:
+    def forget_deleted(self, collection_id: str) -> None:
         """Record that the records of a deleted collection have been removed. Blocks."""
 
         async def forget(connection: Connection) -> None:
             await connection.execute(
-                self._sql("UPDATE {schema}.server_collections SET removed = true WHERE id = %s"), (folder,)
+                self._sql("UPDATE {schema}.server_collections SET removed = true WHERE id = %s"), (collection_id,)
             )
             for table, condition in (("server_collections", "removed AND "), ("server_agents", "")):
                 await connection.execute(

@@ -58,11 +58,11 @@ class SQLiteCatalog(Catalog):
                 self._writer.submit(lambda: sqlite.save_lost_log(self._connection, self._watch)).wait()
 
     async def acreate_collection(
-        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_place: Callable[[str], None]
     ) -> CollectionInfo:
         """Add a new collection to the catalog; it is durable on return."""
         self._check_open()
-        return await self._writer.submit(lambda: self._create(tenant, info, exist_ok, make_folder))
+        return await self._writer.submit(lambda: self._create(tenant, info, exist_ok, make_place))
 
     async def adelete_collection(self, tenant: str, name: str) -> Entry | None:
         """Delete a collection from the catalog; return its entry, or None if it does not exist."""
@@ -83,21 +83,21 @@ class SQLiteCatalog(Catalog):
         self._check_undeclared(tenant, name)
         return await self._writer.submit(lambda: self._delete_agent(tenant, name))
 
-    def deleted_folders(self) -> list[str]:
-        """Return the names of deleted collections' folders that are still to be removed. Blocks."""
-        in_use = self.collection_folders()
+    def deleted_collections(self) -> list[str]:
+        """Return the identifiers of deleted collections whose records are still to be removed. Blocks."""
+        in_use = self.collection_ids()
         return [
-            folder
-            for (folder,) in self._select("SELECT id FROM deleted")
-            if is_collection_id(folder) and folder not in in_use
+            collection_id
+            for (collection_id,) in self._select("SELECT id FROM deleted")
+            if is_collection_id(collection_id) and collection_id not in in_use
         ]
 
-    def forget_deleted_folder(self, folder: str) -> None:
-        """Record that the folder of a deleted collection has been removed from disk. Blocks."""
-        self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (folder,))])).wait()
+    def forget_deleted(self, collection_id: str) -> None:
+        """Record that the records of a deleted collection have been removed. Blocks."""
+        self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (collection_id,))])).wait()
 
     def _create(
-        self, tenant: str, info: CollectionInfo, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, exist_ok: bool, make_place: Callable[[str], None]
     ) -> CollectionInfo:
         self._check_readable(tenant, info.name)
         entries = self._entries.get(tenant, {})
@@ -105,7 +105,7 @@ class SQLiteCatalog(Catalog):
             return self._existing(entries[info.name].info, info, exist_ok=exist_ok)
         self._check_collections(len(entries))
         entry = Entry(id=secrets.token_hex(16), info=info)
-        make_folder(entry.id)
+        make_place(entry.id)
         values = (tenant, info.name, entry.id, *settings_of(info), info.created_at)
         self._write([("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)])
         with self._lock:
