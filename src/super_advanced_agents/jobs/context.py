@@ -26,7 +26,7 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, Outcome
-from super_advanced_agents.jobs.leftovers import copies_of
+from super_advanced_agents.jobs.job_files import copies_of
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.telemetry import get_logger

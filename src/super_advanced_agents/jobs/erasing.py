@@ -13,7 +13,7 @@ import orjson
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.jobs.backend import JobBackend
-from super_advanced_agents.jobs.leftovers import JobFiles
+from super_advanced_agents.jobs.job_files import JobFiles
 from super_advanced_agents.jobs.sql import SQLJobBackend
 from super_advanced_agents.jobs.sql.sqlite import FILE
 from super_advanced_agents.tenancy.runtime import Runtime

@@ -25,8 +25,8 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.jobs.backend import SWEEP_JOBS, ClaimedJob, JobBackend, JobLimits, Outcome
 from super_advanced_agents.jobs.context import JobContext, JobRecords, LostJobError, encoded
 from super_advanced_agents.jobs.erasing import aerase_forgotten
+from super_advanced_agents.jobs.job_files import JobFiles
 from super_advanced_agents.jobs.kinds import JobKinds
-from super_advanced_agents.jobs.leftovers import JobFiles
 from super_advanced_agents.jobs.parts import JobParts
 from super_advanced_agents.jobs.scheduler import Scheduler
 from super_advanced_agents.telemetry import get_logger, histogram, tracing

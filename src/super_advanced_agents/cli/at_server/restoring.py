@@ -18,8 +18,8 @@ from super_advanced_agents.errors import InvalidInputError, PermissionDeniedErro
 from super_advanced_agents.stores.transfer import Header, open_export
 from super_advanced_agents.stores.transfer.layout import Entry, Item, Part
 from super_advanced_agents.stores.transfer.storing import acount_stored
-from super_advanced_agents.tenancy.importing.broken_off import stored_uids
 from super_advanced_agents.tenancy.importing.files import Input
+from super_advanced_agents.tenancy.importing.interrupted import stored_uids
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.types import Memory, Record, Relocation
 

@@ -16,8 +16,8 @@ from super_advanced_agents.jobs.builtin.copies import files_of
 from super_advanced_agents.jobs.builtin.maintenance import BULK
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.dividing import run_parts
+from super_advanced_agents.jobs.job_files import shards_folder
 from super_advanced_agents.jobs.kinds import job
-from super_advanced_agents.jobs.leftovers import shards_folder
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, Summary
 from super_advanced_agents.types import JSONValue

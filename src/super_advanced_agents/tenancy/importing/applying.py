@@ -8,7 +8,7 @@ from itertools import groupby
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.tenancy.importing.broken_off import remaining_uids, stored_uids
+from super_advanced_agents.tenancy.importing.interrupted import remaining_uids, stored_uids
 from super_advanced_agents.tenancy.importing.plan import Delete, Order, Plan, Relocate, Reorder, Step, Store
 from super_advanced_agents.tenancy.importing.summary import RejectedLine, SourceLocation, Summary
 from super_advanced_agents.tenancy.importing.target import Target, scan_all

@@ -1,4 +1,4 @@
-"""Deletion of shards of imports, and copies of uploads, that no job needs any more."""
+"""The folders of jobs: shards of imports and copies of uploads, deleted when no job needs them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JobFiles:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return those of a process with these settings."""
+        """Return the folders of jobs of a process with these settings."""
         return cls(settings.files_folder, settings.data_dir)
 
     async def adelete_unneeded(self, backend: JobBackend, *, failed_s: float) -> None:

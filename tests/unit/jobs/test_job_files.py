@@ -14,7 +14,7 @@ from super_advanced_agents.errors import JobError
 from super_advanced_agents.jobs import JobContext, JobLimits, Jobs, JobState, SQLJobBackend, job
 from super_advanced_agents.jobs.backend import ClaimedJob, Outcome
 from super_advanced_agents.jobs.erasing import delete_ended
-from super_advanced_agents.jobs.leftovers import JobFiles
+from super_advanced_agents.jobs.job_files import JobFiles
 from super_advanced_agents.tenancy.data_folder.compacting import old_copies
 from super_advanced_agents.tenancy.settings import Settings
 

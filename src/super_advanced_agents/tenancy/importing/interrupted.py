@@ -1,4 +1,4 @@
-"""Counts of the memories that became durable by a write that was broken off, as by Ctrl-C."""
+"""The memories that an interrupted write stored or left, for exact counts after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stored_uids(target: Target, memories: Sequence[Memory]) -> set[str]:
 
 
 def remaining_uids(target: Target, uids: Sequence[str]) -> set[str]:
-    """Return those uids that are still stored after a deletion of all of them was broken off.
+    """Return those uids that are still stored after a deletion of all of them was interrupted.
 
     All count as stored where the store or the server does not answer any more.
     """
