@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from super_advanced_agents.cli.output import print_note
 from super_advanced_agents.cli.recording import recorded_expiries
-from super_advanced_agents.cli.waiting import in_turn, wait_for_server
+from super_advanced_agents.cli.waiting import wait_for_server, when_free
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -95,7 +95,7 @@ def open_local_agent(
         language_model(settings) as generator,
         LocalStore(pipeline.dim)
         if is_missing and not writes
-        else in_turn(data_dir, lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
+        else when_free(data_dir, lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
     ):
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
         fetch_models(settings, embedding=embeds)
@@ -203,7 +203,7 @@ def open_namespace(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, st
         ):
             yield store, settings.agent
     elif has_store(folder):
-        with recorded_expiries(data_dir), in_turn(data_dir, lambda: open_local_store(folder)) as local:
+        with recorded_expiries(data_dir), when_free(data_dir, lambda: open_local_store(folder)) as local:
             yield local, settings.agent
     else:
         with LocalStore(1) as empty:
@@ -253,7 +253,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
     with (
         recorded_expiries(data_dir),
-        in_turn(data_dir, lambda: open_local_store(folder, dim=dim, metric=metric)) as store,
+        when_free(data_dir, lambda: open_local_store(folder, dim=dim, metric=metric)) as store,
     ):
         yield store
 

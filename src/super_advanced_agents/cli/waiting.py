@@ -17,8 +17,8 @@ _NOTE_S = 1.0
 _PAUSE_S, _SERVER_PAUSE_S = 0.05, 0.5
 
 
-def in_turn(data_dir: Path, open_: Callable[[], OpenedT]) -> OpenedT:
-    """Open a data folder, and wait up to 10 s for another command that uses it.
+def when_free(data_dir: Path, open_: Callable[[], OpenedT]) -> OpenedT:
+    """Open a data folder once it is free: wait up to 10 s for another command that uses it.
 
     A server is not waited for; the error names its address.
 
@@ -40,7 +40,7 @@ def in_turn(data_dir: Path, open_: Callable[[], OpenedT]) -> OpenedT:
             error = naming_server(exc, data_dir)
             if error is not exc:
                 raise error from exc
-            if not wait.goes_on(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.", _PAUSE_S):
+            if not wait.pause(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.", _PAUSE_S):
                 raise
 
 
@@ -67,7 +67,7 @@ def wait_for_server(url: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_WAIT_S).close()
             return
         except OSError as exc:
-            if isinstance(exc, socket.gaierror) or not wait.goes_on(note, _SERVER_PAUSE_S):
+            if isinstance(exc, socket.gaierror) or not wait.pause(note, _SERVER_PAUSE_S):
                 raise EngineUnavailableError(
                     f"the server {address.url!r} cannot be reached ({exc.strerror or type(exc).__name__})",
                     hint="check that it runs, and the address",
@@ -81,8 +81,8 @@ class _Wait:
         self._begun = time.monotonic()
         self._noted = False
 
-    def goes_on(self, note: str, pause_s: float) -> bool:
-        """Pause and return True, or return False when the time is over."""
+    def pause(self, note: str, pause_s: float) -> bool:
+        """Pause and return True, or return False at once after 10 s."""
         waited_s = time.monotonic() - self._begun
         if waited_s >= _WAIT_S:
             return False

@@ -28,27 +28,27 @@ class QueueMetrics:
         refused: the number of items that a full queue did not take.
     """
 
-    __slots__ = ("_lock", "_members", "refused", "runs", "sizes", "waits")
+    __slots__ = ("_lock", "_queues", "refused", "runs", "sizes", "waits")
 
     def __init__(self) -> None:
         self.waits = Histogram()
         self.runs = Histogram()
         self.sizes = Histogram(COUNTS)
         self.refused = 0
-        self._members: weakref.WeakSet[HasQueue] = weakref.WeakSet()
+        self._queues: weakref.WeakSet[HasQueue] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     @property
     def depth(self) -> int:
         """The number of items that wait now, in all queues of this name."""
         with self._lock:
-            members = list(self._members)
-        return sum(member.queued for member in members)
+            alive = list(self._queues)
+        return sum(queue.queued for queue in alive)
 
-    def add_member(self, member: HasQueue) -> None:
+    def add_queue(self, queue: HasQueue) -> None:
         """Count a queue's items in `depth` for as long as it exists."""
         with self._lock:
-            self._members.add(member)
+            self._queues.add(queue)
 
     def note_batch(self, waited_s: Sequence[float], ran_s: float) -> None:
         """Count a batch: how long each of its items had waited, and how long it ran, in seconds."""

@@ -99,7 +99,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._inline_run_finished = threading.Condition(self._lock)
         self._pid = process_id()
         self._metrics = queue_metrics(name)
-        self._metrics.add_member(self)
+        self._metrics.add_queue(self)
 
     @property
     def queued(self) -> int:

@@ -234,7 +234,7 @@ def _open(data_dir: Path, url: str | None, *, creates: bool = False) -> Iterator
         with RemoteJobs(url, api_key=server_key()) as remote:
             yield remote
         return
-    from super_advanced_agents.cli.waiting import in_turn
+    from super_advanced_agents.cli.waiting import when_free
     from super_advanced_agents.jobs.opening import jobs_of, jobs_place
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -244,7 +244,7 @@ def _open(data_dir: Path, url: str | None, *, creates: bool = False) -> Iterator
         if isinstance(place, Path) and not place.exists() and not creates:
             empty = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saa-jobs-")))
             settings = settings.model_copy(update={"data_dir": empty})
-        yield stack.enter_context(in_turn(data_dir, lambda: jobs_of(settings).open()))
+        yield stack.enter_context(when_free(data_dir, lambda: jobs_of(settings).open()))
 
 
 def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:

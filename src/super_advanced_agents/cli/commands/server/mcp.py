@@ -70,7 +70,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     import asyncio
 
     from super_advanced_agents._runtime.concurrency.futures import in_thread
-    from super_advanced_agents.cli.waiting import in_turn
+    from super_advanced_agents.cli.waiting import when_free
     from super_advanced_agents.config import DEFAULT_TENANT
     from super_advanced_agents.server.mcp.stdio import aserve_stdio
     from super_advanced_agents.tenancy.runtime import Runtime
@@ -81,7 +81,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
         lambda: Settings.load_for_folder(data_dir=data_dir, models_dir=models_dir, agent=agent), name="load settings"
     )
     async with Runtime(settings) as runtime:
-        await in_thread(lambda: in_turn(settings.data_dir, runtime.open), name="open store")
+        await in_thread(lambda: when_free(settings.data_dir, runtime.open), name="open store")
         warming = asyncio.create_task(_warm(runtime), name="load models")
         try:
             await aserve_stdio(Workspace(runtime, DEFAULT_TENANT).agent(settings.agent))
