@@ -17,7 +17,7 @@ from super_advanced_agents.stores.faiss.metadata import index as attributes_modu
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
-from super_advanced_agents.stores.records.record_fields import record_fields
+from super_advanced_agents.stores.records.record_fields import named_fields
 from super_advanced_agents.types import JSONValue, Metadata
 
 EDGES = [0, 1, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, 2**64 - 1, -(2**63)]
@@ -97,7 +97,7 @@ class _Table:
 
 def own_fields(row: int) -> Metadata:
     """Return the fields beside the metadata of a row; rows of even numbers have a source."""
-    return record_fields([f"u{row}", None if row % 2 else LONG if row % 4 else "b", "a", 10.0 * row, 0.5])
+    return named_fields([f"u{row}", None if row % 2 else LONG if row % 4 else "b", "a", 10.0 * row, 0.5])
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError, Page, answer_too_large
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents._runtime.concurrency.budget import Budget
-from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import QueryRequest
 from super_advanced_agents.types import Explanation, Matrix, Weights
 

@@ -17,7 +17,6 @@ from super_advanced_agents.errors import DimensionMismatchError, InvalidInputErr
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
-from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit
 from super_advanced_agents.stores.faiss.search import Ranked, Search
 from super_advanced_agents.stores.faiss.state import State, stale_index_error
@@ -30,6 +29,7 @@ from super_advanced_agents.stores.records.answer_sizes import (
     largest_match_bytes,
     matches_too_large,
 )
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.telemetry import stage
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix

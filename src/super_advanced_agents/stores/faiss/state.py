@@ -18,10 +18,10 @@ from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
-from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.records.scope import Scope
 
 Result = TypeVar("Result")
 

@@ -24,7 +24,7 @@ from super_advanced_agents.stores.faiss.maintenance.expiry import ExpirySweeper
 from super_advanced_agents.stores.faiss.maintenance.operations import MaintenanceOperations
 from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.reader import RecordReader
-from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
 from super_advanced_agents.stores.faiss.rows.reader import DATABASE_FILE
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
@@ -42,6 +42,7 @@ from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage, check_choice, check_integer
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import (
     AddRequest,
     CountRequest,
@@ -154,7 +155,10 @@ class FAISSVectorStore(MaintenanceOperations):
         self._keyword_searcher = self._new_searcher(_MAX_BATCHED_KEYWORD_SEARCHES)
         self._sweeper = ExpirySweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
-        self._handlers: dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]] = {
+        self._handlers = self._new_handlers()
+
+    def _new_handlers(self) -> dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]]:
+        return {
             AddRequest: self._add,
             PutRequest: self._put,
             UpdateRequest: self._update,

@@ -11,20 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.types import Record
 
 _BITS = 128
-
-
-class Scope(NamedTuple):
-    """Name a namespace of one tenant."""
-
-    tenant: str
-    namespace: str
 
 
 @dataclass(slots=True)

@@ -13,9 +13,10 @@ from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import OverloadedError, StoreError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.migration.checksums import Checksum, Scope, digest_of
+from super_advanced_agents.stores.migration.checksums import Checksum, digest_of
 from super_advanced_agents.stores.migration.journal import Journal
 from super_advanced_agents.stores.migration.records import Page, Records, chunks
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 

@@ -17,7 +17,8 @@ from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, 
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE, open_read_only, settings_of
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
-from super_advanced_agents.stores.migration.checksums import Checksum, Scope, add_to_checksums
+from super_advanced_agents.stores.migration.checksums import Checksum, add_to_checksums
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import Record
 

@@ -8,9 +8,10 @@ from collections import Counter
 from super_advanced_agents._runtime.concurrency.budget import answer_allowance
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.milvus.expressions import among, every
-from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, Scope, primary_key, record_of, size_of
+from super_advanced_agents.stores.milvus.rows import RECORD_COLUMNS, primary_key, record_of, size_of
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.records.answer_sizes import AnswerNeedsReservationError, Page, answer_too_large
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record

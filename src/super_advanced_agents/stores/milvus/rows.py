@@ -13,6 +13,7 @@ import orjson
 from super_advanced_agents.stores.milvus.facts import MAX_FACTS, fact_hashes, term_hash
 from super_advanced_agents.stores.records.answer_sizes import record_metadata_bytes, text_bytes
 from super_advanced_agents.stores.records.documents import Document, with_text
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.text.analyzer import NO_TEXT, Analysis, analyze, term_counts, window_terms
 from super_advanced_agents.types import Metadata, Record, Vector, parsed_metadata
 
@@ -70,13 +71,6 @@ MATCH_COLUMNS = [
 """The columns that a `Match` is made of."""
 SIGNAL_COLUMNS = [*MATCH_COLUMNS, "priority", "before", "after"]
 """The columns of a `Match`, and those of the signals of a hybrid search."""
-
-
-class Scope(NamedTuple):
-    """Hold a tenant and a namespace; every record belongs to one such pair."""
-
-    tenant: str
-    namespace: str
 
 
 def primary_key(scope: Scope, uid: str) -> str:

@@ -10,7 +10,7 @@ from super_advanced_agents.stores.filters import Filter, matches
 from super_advanced_agents.stores.milvus.expressions import ALL, Condition, among, condition_of, every, quote
 from super_advanced_agents.stores.milvus.rows import Columns, metadata_of
 from super_advanced_agents.stores.milvus.schema import partition_of
-from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, record_fields
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, named_fields
 
 if TYPE_CHECKING:
     from super_advanced_agents.stores.milvus.engine.connection import MilvusConnection
@@ -187,7 +187,7 @@ class Table:
 
 def matches_row(tree: Filter, row: Columns) -> bool:
     """Return whether a stored row matches a filter; it has the columns that a filter can name."""
-    own = record_fields(row[name] if name.endswith("_at") else row[name] or None for name in RECORD_FIELDS.values())
+    own = named_fields(row[name] if name.endswith("_at") else row[name] or None for name in RECORD_FIELDS.values())
     return matches(tree, {**metadata_of(row), **own})
 
 

@@ -37,8 +37,8 @@ TIME_FIELDS = frozenset({"$created_at", "$updated_at"})
 _TIME_HINT = 'use ISO 8601 with a zone, such as "2026-11-29T09:00:00Z", or seconds since the epoch'
 
 
-def record_fields(values: Iterable[Any]) -> Metadata:
-    """Return a record's own fields by their reserved names, in the form that filters compare.
+def named_fields(values: Iterable[Any]) -> Metadata:
+    """Return the values of a record's own fields by their reserved names, in the form that filters compare.
 
     Args:
         values: the values of the fields, in the order of `RECORD_FIELDS`.
@@ -48,7 +48,7 @@ def record_fields(values: Iterable[Any]) -> Metadata:
 
 def fields_of(record: Record) -> Metadata:
     """Return a record's own fields by their reserved names, in the form that filters compare."""
-    return record_fields(getattr(record, name) for name in RECORD_FIELDS.values())
+    return named_fields(getattr(record, name) for name in RECORD_FIELDS.values())
 
 
 def comparable(name: str, value: Any) -> JSONValue:

@@ -13,9 +13,10 @@ from super_advanced_agents import FAISSVectorStore, Match
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, StoreError
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError  # private: raised inside the engine only
-from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.search import Search
 from super_advanced_agents.stores.filters import parse
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import AddRequest, Bounds
 
 OTHER_DIM = DIM // 2

@@ -8,9 +8,9 @@ from functools import partial
 from super_advanced_agents._runtime.concurrency.budget import Budget, spending
 from super_advanced_agents._runtime.queues.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
-from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.records.scope import Scope
 
 _MAX_QUEUED = 8_192
 

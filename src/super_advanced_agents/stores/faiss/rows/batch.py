@@ -5,40 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import NamedTuple
 
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents.config import DEFAULT_NAMESPACE
 from super_advanced_agents.stores.records.documents import Document
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import AddRequest, PutRequest
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Matrix, Record
-
-
-class Scope(NamedTuple):
-    """Hold a tenant and a namespace; every record belongs to one such pair.
-
-    The tenant comes from the caller's credential, the namespace from the request.
-    """
-
-    tenant: str
-    namespace: str
-
-    @classmethod
-    def of_reading(cls, tenant: str, namespace: str | None) -> Scope | None:
-        """Return the scope (tenant and namespace) that a read or delete request concerns.
-
-        None, which stands for the whole store, if the request names no namespace.
-        """
-        return None if namespace is None else cls(tenant, namespace)
-
-    @classmethod
-    def of_writing(cls, tenant: str, namespace: str | None) -> Scope:
-        """Return the scope (tenant and namespace) to which a write request adds records.
-
-        Without a namespace in the request it is the default namespace.
-        """
-        return cls(tenant, namespace or DEFAULT_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

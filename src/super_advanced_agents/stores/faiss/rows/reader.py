@@ -23,7 +23,7 @@ from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, che
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
 from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, record_metadata_bytes, text_bytes
 from super_advanced_agents.stores.records.documents import with_text
-from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS, comparable, record_fields
+from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS, comparable, named_fields
 from super_advanced_agents.types import JSONValue, Metadata, Record
 
 DATABASE_FILE = "memory.sqlite3"
@@ -166,7 +166,7 @@ class RowReader:
         query = f"SELECT seq, text, metadata, {_FIELD_COLUMNS} FROM records WHERE {_IN_SEQS}"  # noqa: S608  # constants
         rows = self._all(query, (json_list(seqs),))
         return [
-            (seq, with_text(text, metadata_json) | record_fields(checked_row(fields, _FIELD_SHAPES)))
+            (seq, with_text(text, metadata_json) | named_fields(checked_row(fields, _FIELD_SHAPES)))
             for seq, text, metadata_json, *fields in rows
         ]
 

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
-from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch
 from super_advanced_agents.stores.faiss.rows.insert import (
     AS_CREATED_AT,
     AS_SEQ,
@@ -26,6 +26,7 @@ from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, a
 from super_advanced_agents.stores.faiss.rows.transactional_dict import TransactionalDict
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
 from super_advanced_agents.stores.faiss.rows.write_ids import WriteIds
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.records.documents import checked_document
 from super_advanced_agents.stores.records.patches import merge_patch
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import UpdateRequest
 from super_advanced_agents.types import Matrix, Metadata, Record
 

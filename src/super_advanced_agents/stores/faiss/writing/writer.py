@@ -18,7 +18,7 @@ from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, SweepStep
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch
 from super_advanced_agents.stores.faiss.rows.write_ids import WriteResult
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.writing.requests import (
@@ -31,6 +31,7 @@ from super_advanced_agents.stores.faiss.writing.requests import (
     plain,
 )
 from super_advanced_agents.stores.faiss.writing.update import Update
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.telemetry import counter, get_logger, histogram, timed
 from super_advanced_agents.types import Matrix

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from itertools import pairwise
 
 from super_advanced_agents.stores.milvus.expressions import ALL, among, every, quote
-from super_advanced_agents.stores.milvus.rows import ROW_COLUMNS, Row, Scope, Stored, columns_of, row_of
+from super_advanced_agents.stores.milvus.rows import ROW_COLUMNS, Row, Stored, columns_of, row_of
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.milvus.writing.recent_writes import RecentWrites
+from super_advanced_agents.stores.records.scope import Scope
 
 _MAX_CALL_BYTES = 40 * 1024 * 1024
 """The bytes of one call; Milvus accepts 64 MiB. A batch of 1,000 records takes 3 MiB, of the largest 90 MiB."""

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.concurrency.gil import yield_gil
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.milvus.expressions import among, every
-from super_advanced_agents.stores.milvus.rows import Content, Row, Scope, primary_key
+from super_advanced_agents.stores.milvus.rows import Content, Row, primary_key
 from super_advanced_agents.stores.milvus.table import Table
 from super_advanced_agents.stores.milvus.writing.expiry import ExpiredRows, ExpirySweep
 from super_advanced_agents.stores.milvus.writing.recent_writes import RecentWrites
@@ -23,6 +23,7 @@ from super_advanced_agents.stores.milvus.writing.write_ids import WriteIds
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.records.documents import checked_document, with_text
 from super_advanced_agents.stores.records.patches import merge_patch
+from super_advanced_agents.stores.records.scope import Scope
 from super_advanced_agents.stores.records.write_digest import write_digest
 from super_advanced_agents.stores.requests import (
     AddRequest,
