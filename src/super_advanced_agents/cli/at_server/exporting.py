@@ -83,8 +83,7 @@ def export_server(
                 on_records(counts.records)
 
         file = ExportFile(target, file_format, header)
-        try:
-            file.open()
+        with file.writing():
             for info in agents.with_settings:
                 file.add_item(agent_item(info))
             for namespace, client in clients.items():
@@ -96,10 +95,6 @@ def export_server(
                     for page in _records(store, where):
                         write(page, Part(collection=collection.name))
                 counts.collections += 1
-            file.finish()
-        except BaseException:
-            file.abort()
-            raise
         return counts
 
 

@@ -194,6 +194,17 @@ class ExportFile:
                 self._output.discard()
 
     @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Enter a context that opens the file, and at its end finishes it, or deletes it after an error."""
+        try:
+            self.open()
+            yield
+            self.finish()
+        except BaseException:
+            self.abort()
+            raise
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield

@@ -140,8 +140,7 @@ class _Export:
                 tenant=self._tenant or (min(tenants, default="default") if len(tenants) < 2 else None),
             )
             file = ExportFile(target, file_format, header)
-            try:
-                file.open()
+            with file.writing():
                 for (owner, name), (settings, updated_at) in agents.items():
                     item = {"kind": "agent", "tenant": owner, "name": name, "settings": settings.model_dump()}
                     file.add_item({**item, "updated_at": updated_at})
@@ -149,10 +148,6 @@ class _Export:
                 self._write(file, dump, None)
                 for (owner, _), entry in collections.items():
                     self._write_collection(file, owner, entry)
-                file.finish()
-            except BaseException:
-                file.abort()
-                raise
         return self._counts
 
     def _has_tenant(self, key: Key) -> bool:
