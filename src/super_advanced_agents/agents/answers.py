@@ -38,13 +38,18 @@ _FEW_SOURCES = 32
 
 
 class AskOptions(TypedDict, total=False):
-    """Declare the keyword arguments of `LLMAgent.ask`, which describes them."""
+    """Declare the keyword arguments that `ask` has in this process and at a server; `LLMAgent.ask` describes them."""
 
     where: Where | None
     instructions: str | None
     history: Sequence[ChatMessage | Mapping[str, str]] | None
     llm: bool
     min_similarity: float | None
+
+
+class LocalAskOptions(AskOptions, total=False):
+    """Declare the keyword arguments of `LLMAgent.ask`, which describes them."""
+
     sources: Sequence[Match] | None
 
 
@@ -67,7 +72,7 @@ class Answering(Overridable):
             min_similarity: float | None = None,
         ) -> list[Match]: ...
 
-    async def _aask(self, question: str, top_k: int = 5, **options: Unpack[AskOptions]) -> Answer:
+    async def _aask(self, question: str, top_k: int = 5, **options: Unpack[LocalAskOptions]) -> Answer:
         """Answer a question with the language model, from the memories that match it best.
 
         Without a language model, or where its file cannot be had, the answer quotes the best memories. A cancelled call
@@ -100,7 +105,7 @@ class Answering(Overridable):
         return await task.answer(text)
 
     async def _aask_events(
-        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
+        self, question: str, top_k: int = 5, **options: Unpack[LocalAskOptions]
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question from memories, yielding sources, pieces of text, and the whole text.
 
@@ -114,7 +119,7 @@ class Answering(Overridable):
                 yield event
 
     async def _astream_answer(
-        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
+        self, question: str, top_k: int = 5, **options: Unpack[LocalAskOptions]
     ) -> AsyncGenerator[str, None]:
         """Answer a question from memories, yielding pieces of the text as the model generates them.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.agent import Predicate, SearchMode
+from super_advanced_agents.agents.answers import AskOptions
 from super_advanced_agents.agents.prompt import checked_history, checked_instructions
 from super_advanced_agents.client.agents.remote_chatting import RemoteChatting
 from super_advanced_agents.client.agents.remote_writes import check_where
@@ -56,16 +57,6 @@ class RemoteSearchOptions(TypedDict, total=False):
     mode: SearchMode
     weights: Weights | None
     rerank: bool | None
-    min_similarity: float | None
-
-
-class RemoteAskOptions(TypedDict, total=False):
-    """Declare the optional arguments of `RemoteAgent.ask`, which describes them."""
-
-    where: Where | None
-    instructions: str | None
-    history: Sequence[ChatMessage | Mapping[str, str]] | None
-    llm: bool
     min_similarity: float | None
 
 
@@ -259,7 +250,7 @@ class RemoteAgent(RemoteChatting):
 
     # -- answering ------------------------------------------------------------------------------------------------
 
-    async def aask(self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]) -> Answer:
+    async def aask(self, question: str, top_k: int = 5, **options: Unpack[AskOptions]) -> Answer:
         """Have the server's language model answer a question from the agent's memories.
 
         Cancelling stops the generation at the server.
@@ -276,7 +267,7 @@ class RemoteAgent(RemoteChatting):
         return await self._acall(ops.ASK, self._ask_request(question, top_k, **options))
 
     async def aask_events(
-        self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]
+        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Have the server answer a question; yield sources, pieces of text, and the whole text.
 
@@ -288,7 +279,7 @@ class RemoteAgent(RemoteChatting):
                 yield event
 
     async def astream_answer(
-        self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]
+        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
     ) -> AsyncGenerator[str, None]:
         """Have the server answer a question from the agent's memories; yield the text in pieces.
 

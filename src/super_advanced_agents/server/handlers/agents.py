@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.agents.answers import AskOptions
+from super_advanced_agents.agents.answers import LocalAskOptions
 from super_advanced_agents.agents.chatting import turns_of
 from super_advanced_agents.agents.prompt import checked_history, checked_instructions, search_query
 from super_advanced_agents.config import LIMITS
@@ -251,13 +251,13 @@ async def _charged_agent(request: AskRequest | ChatRequest, context: HandlerCont
     return agent
 
 
-async def _options(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> AskOptions:
+async def _options(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> LocalAskOptions:
     rerank = await _reranker(request, context)
     with rename_error_fields(question="question"):
         checked_instructions(request.instructions)  # nothing is searched for a request that will be refused
         query = search_query(request.question, checked_history(request.history))
         sources = await context.read(partial(_search, agent, query, request, rerank))
-    return AskOptions(sources=sources, instructions=request.instructions, history=request.history, llm=request.llm)
+    return LocalAskOptions(sources=sources, instructions=request.instructions, history=request.history, llm=request.llm)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from super_advanced_agents.cli.output import (
 from super_advanced_agents.cli.session import fetch_language_model, open_agent, open_local_agent, open_remote_agent
 
 if TYPE_CHECKING:
-    from super_advanced_agents.client.agents.remote_agent import RemoteAskOptions
+    from super_advanced_agents.agents.answers import AskOptions
     from super_advanced_agents.types import AnswerEvent
 
 
@@ -104,7 +104,7 @@ def ask(
     question_text = read_text_input(question, file, name="question")
     filter_ = parse_json_object(where, "--where")
     if url is not None:
-        options: RemoteAskOptions = {
+        options: AskOptions = {
             "where": filter_, "min_similarity": min_similarity, "instructions": instructions, "llm": not no_llm
         }  # fmt: skip
         _ask_server(url, agent, question_text, top_k, options, as_json=as_json)
@@ -126,7 +126,7 @@ def ask(
             print_note("The language model cannot be loaded. Choose another one with: saa setup")
 
 
-def _ask_server(url: str, agent: str, question: str, top_k: int, options: RemoteAskOptions, *, as_json: bool) -> None:
+def _ask_server(url: str, agent: str, question: str, top_k: int, options: AskOptions, *, as_json: bool) -> None:
     from super_advanced_agents.cli.formatting import answer_json
 
     with open_remote_agent(url, agent) as remote:
