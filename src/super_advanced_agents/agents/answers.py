@@ -38,7 +38,7 @@ _FEW_SOURCES = 32
 
 
 class AskOptions(TypedDict, total=False):
-    """Declare the keyword arguments that `ask` has in this process and at a server; `LLMAgent.ask` describes them."""
+    """Declare the arguments of `ask` here and at a server, which `LLMAgent.ask` describes."""
 
     where: Where | None
     instructions: str | None

@@ -1,4 +1,4 @@
-"""The folders of jobs: shards of imports and copies of uploads, deleted when no job needs them."""
+"""The folders of jobs: shards and copies of uploads, deleted when no job needs them."""
 
 from __future__ import annotations
 

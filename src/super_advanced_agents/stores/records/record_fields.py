@@ -38,7 +38,7 @@ _TIME_HINT = 'use ISO 8601 with a zone, such as "2026-11-29T09:00:00Z", or secon
 
 
 def named_fields(values: Iterable[Any]) -> Metadata:
-    """Return the values of a record's own fields by their reserved names, in the form that filters compare.
+    """Return own fields of a record by their reserved names, in the form that filters compare.
 
     Args:
         values: the values of the fields, in the order of `RECORD_FIELDS`.

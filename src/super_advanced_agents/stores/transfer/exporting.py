@@ -195,7 +195,7 @@ class ExportFile:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Enter a context that opens the file, and at its end finishes it, or deletes it after an error."""
+        """Enter a context that opens the file, and completes it, or deletes it on an error."""
         try:
             self.open()
             yield
