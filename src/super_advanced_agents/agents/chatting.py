@@ -172,7 +172,7 @@ class Chatting(Answering):
         return turns, bool(await self._ascan(where, after=after, limit=1))
 
     async def _later_time(self, session: str, since: float, now: float) -> float:
-        # Since `since` there were more turns than may be read. Looks for a time since when there were enough.
+        # There are more turns after `since` than may be read: bisects for a later time with enough turns after it.
         early, late = since, now
         for _ in range(_HALVINGS):
             middle = (early + late) / 2

@@ -54,7 +54,7 @@ class MemoryRelocation(Overridable):
         return changed
 
     async def _places(self, order: Sequence[str], changes: dict[str, tuple[Relocation, Metadata]]) -> dict[str, int]:
-        # The positions of the turns that move.
+        # Returns the new positions of the turns that move.
         sessions: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for batch in _batches(order):
             for record in await self.vector_store.aget(batch, namespace=self.namespace):

@@ -181,7 +181,7 @@ def _read_encrypted(source: Path, identity: Path, read: Callable[[IO[bytes]], ob
 
 
 def _piped(read: Callable[[IO[bytes]], object], write: Callable[[IO[bytes]], T]) -> T:
-    # `read` runs in a thread of its own, and what is between the two is the 64 KiB of a pipe.
+    # `read` runs in a thread, and at most the 64 KiB of a pipe are between it and `write`.
     failed: list[BaseException] = []
     source_fd, sink_fd = os.pipe()
 

@@ -97,7 +97,7 @@ class JobRecords:
     async def _until_stored(
         self, store: Callable[[], Awaitable[bool]], *repeated: type[SuperAdvancedAgentsError]
     ) -> bool:
-        # Repeated after some errors: what was done must not be done again, nor cost an attempt.
+        # Repeats after some errors, so that finished work is neither repeated nor counted as a failed attempt.
         pause_s = _FIRST_PAUSE_S
         while True:
             try:

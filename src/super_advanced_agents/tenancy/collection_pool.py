@@ -273,7 +273,7 @@ class Collections(Resource):
 
     def _schedule_close(self, slot: _Slot, *, needed_by: str = NO_SHARE) -> bool:
         try:
-            with active_share(NO_SHARE):  # none gives way to another tenant's: it would stay open
+            with active_share(NO_SHARE):  # no closing is displaced by another tenant's, which would leave a store open
                 self._closers.submit(partial(self._close, slot, slot.store))
         except SuperAdvancedAgentsError:  # closing, or a full queue: the next start removes the deleted folders
             return False

@@ -51,7 +51,7 @@ def create_folder(path: Path) -> bool:
     for folder in reversed(missing):
         with suppress(FileExistsError):  # another process has just created it
             folder.mkdir(mode=_FOLDER_MODE)
-            if stat.S_IMODE(folder.stat().st_mode) & 0o777 != _FOLDER_MODE:  # the umask took rights of the owner
+            if stat.S_IMODE(folder.stat().st_mode) & 0o777 != _FOLDER_MODE:  # a strict umask took rights of the owner
                 folder.chmod(_FOLDER_MODE)
         fsync_folder(folder.parent)  # else a power loss may undo the creation
     if not path.is_dir():

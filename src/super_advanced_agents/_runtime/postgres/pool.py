@@ -77,7 +77,7 @@ class ConnectionPool:
         if self._closed:
             raise _closed_error()
         while self._idle:
-            connection = self._idle.pop()  # the one used last: the others may close for want of use
+            connection = self._idle.pop()  # the one used last, so that others stay idle and are closed
             if _is_alive(connection):
                 self._lent.add(connection)
                 return connection
@@ -115,7 +115,7 @@ class ConnectionPool:
                     await waiter
                     if self._closed or self._has_room():
                         return
-                    # A caller that came meanwhile took the connection.
+                    # Another caller took the connection first: this one waits again, before all others.
                     waiter = asyncio.get_running_loop().create_future()
                     self._waiting.appendleft(waiter)
         except TimeoutError:
@@ -123,7 +123,7 @@ class ConnectionPool:
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            elif waiter.done():  # cancelled, or timed out, just after it was woken: the next one's turn
+            elif waiter.done():  # woken, but cancelled or timed out: wakes the next caller
                 self._wake()
 
     def _wake(self) -> None:
@@ -175,7 +175,8 @@ async def _prepare_if_direct(connection: Connection) -> None:
 
 
 def _is_alive(connection: Connection) -> bool:
-    # Two system calls in place of a round trip. A server that ended the connection has sent why, then closed it.
+    # Two system calls in place of a round trip. A server that ends a connection sends the reason and then closes it, so
+    # that only the second call sees the end.
     if connection.closed:
         return False
     try:

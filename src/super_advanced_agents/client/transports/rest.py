@@ -108,7 +108,7 @@ class RestTransport(Transport):
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
         """Return a `Stream` that sends one request and reads the answer as server-sent events."""
-        del operation, result  # always an answer's, and `AnswerEvent`
+        del operation, result  # REST streams answers only, as `AnswerEvent`
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
         self._in_flight.enter()
@@ -262,8 +262,8 @@ class _HttpRequest:
 
 
 def _http_request(call: RemoteCall[object], **members: Any) -> _HttpRequest:
-    # a uid that is in the path is left out of the body
-    if isinstance(call.request, AddPartRequest):  # its bytes are the body
+    # A uid that is in the path is left out of the body.
+    if isinstance(call.request, AddPartRequest):  # the bytes of the part are the body
         part = call.request
         path = PATH_PARAMETER.sub(_percent_encoded(call.target), call.operation.path)
         return _HttpRequest(call.operation.verb, f"{path}?offset={part.offset}", part.data, media_type=_BYTES)
@@ -289,7 +289,7 @@ def _percent_encoded(name: str) -> str:
 def _result(call: RemoteCall[object], body: Any) -> Any:
     if call.operation is ops.UPDATE_MEMORY:
         return True  # the body is the updated memory; a missing one is a 404
-    if call.operation.reply and call.operation is not ops.GET_MEMORY:  # whose body is the memory itself
+    if call.operation.reply and call.operation is not ops.GET_MEMORY:  # the body of GET_MEMORY is the memory itself
         body = body[call.operation.reply]
     return result_of_json(body, call.result_type)
 

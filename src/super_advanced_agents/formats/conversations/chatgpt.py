@@ -67,7 +67,7 @@ def read_feedback(_: Mapping[str, Any], __: Content) -> Iterator[Item]:
 
 
 def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:
-    # From the last message up to the root, each parent once: a damaged file may hold a circle.
+    # From the last message up to the root, each parent once: a damaged file may have a cycle.
     if not isinstance(current, str) or current not in mapping:
         leaves = [key for key, node in mapping.items() if isinstance(node, dict) and not node.get("children")]
         current = leaves[-1] if leaves else None
@@ -81,7 +81,7 @@ def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:
 
 
 def _is_spoken(node: object) -> bool:
-    # What the model writes to a tool, and what the service adds unseen, nobody said.
+    # False for messages of the model to a tool, and for hidden messages of the service.
     message = node.get("message") if isinstance(node, dict) else None
     if not isinstance(message, dict) or message.get("recipient") not in (None, "all"):
         return False

@@ -64,7 +64,8 @@ def read_conversation(value: dict[str, Any], content: Content) -> Iterator[Item]
 
 
 def _own_name(messages: Sequence[Any], content: Content) -> str:
-    # A conversation without a name keeps its own one when others are put before it; those that begin alike are counted.
+    # A conversation without a name is called by a digest of its first messages, which stays when others are put before
+    # it. Conversations with equal beginnings are numbered.
     texts = [message_text(message.get("content")) for message in messages[:2] if isinstance(message, dict)]
     digest = hashlib.blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=6).hexdigest()
     names: Counter[str] = content.notes.setdefault(NAMES, Counter())

@@ -116,7 +116,7 @@ def _plain(text: str, users: Mapping[str, str]) -> str:
 
 
 def _workspace(content: Content) -> _Workspace:
-    # It is kept with its file, since each day of each channel asks for it.
+    # Kept with the file of users, since each day of each channel needs it.
     directory = content.beside("../users.json")
     if directory is None:
         return _Workspace({})
@@ -141,6 +141,6 @@ def _read_workspace(directory: Content) -> _Workspace:
             names[user["id"]] = str(name or user.get("name") or user["id"])
             team_id = user.get("team_id")
             teams.add(team_id if isinstance(team_id, str) else None)
-    # Guests from other workspaces are users, too: then the day files alone do not tell whose the channel is.
+    # With guests from other workspaces among the users, the workspace of a channel is not known.
     team = teams.pop() if len(teams) == 1 else None
     return _Workspace(names, team or "")

@@ -59,14 +59,14 @@ def read_page(content: Content) -> Iterator[Item]:
 class _Message:
     key: str
     is_service: bool
-    is_joined: bool  # to the one before, whose sender it repeats
+    is_joined: bool  # shown below the message before it, without repeating the sender
     time: str | None = None
     answered: str = ""
     texts: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in _READ})
 
 
 class _Reader(HTMLParser):
-    # What a `div` is, its classes tell; each open one is on the stack, by what it holds.
+    # The classes of a `div` say what it holds; the stack has an entry for each open `div`.
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -114,7 +114,7 @@ def _pieces(text: str) -> list[_Piece]:
 
 
 class _Reader(HTMLParser):
-    # HTML lets the ends of cells, rows and items out: the next one's beginning ends them, too.
+    # HTML may omit the end tags of cells, rows and items, so the start of the next one ends them, too.
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -48,7 +48,7 @@ def read_json(content: Content) -> Iterator[Item]:
 
 
 def _read_values(values: Iterable[Value | Problem], content: Content, *, by_line: bool) -> Iterator[Item]:
-    # A file of which nothing is understood is refused as a whole. Until something is, problems wait.
+    # A file without any understood value is refused as a whole, so problems are kept back until there is one.
     content.notes.pop(NAMES, None)
     waiting: list[Problem] = []
     decided = False

@@ -93,7 +93,7 @@ async def import_in_shards(
         return (await _apply(context, own_folder / name, digest, target, note)).deleted
 
     planned: dict[str, Any] = await context.step("plan", plan_once)
-    # A step, as a second time would delete what the shards have stored.
+    # A step, so that no later attempt repeats the deletion: it would delete what the shards have stored.
     deleted = await context.step("first", take, FIRST, planned["first"], "deletes memories")
     arguments = [
         {"parent": context.job_id, "number": number, "digest": digest, "agent": agent}

@@ -227,7 +227,7 @@ class SQLJobBackend(JobBackend):
     async def aclaim(
         self, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits
     ) -> list[ClaimedJob]:
-        # Alone, so that claims see each other's keys and limits. One that is lost with its database is made again.
+        # Alone, so that claims see each other's keys and limits. Not durable: a lost claim is made again.
         return await self._write(
             lambda db: work.claim(db, worker, free, kinds, limits, now=self._clock.now()), alone=True, durable=False
         )
@@ -269,7 +269,7 @@ class SQLJobBackend(JobBackend):
     async def arecover(self, lease_s: float) -> int:
         beats = await self._read(lambda db: db.execute("SELECT id, beat FROM job_workers"))
         now, seen = time.monotonic(), {}
-        # After a gap, as while the database was away, nobody could show a heartbeat: all are given their time again.
+        # No worker could send a heartbeat while the database was away, so after a gap each gets its whole lease again.
         known = self._beats if now - self._looked_at < lease_s / 2 else {}
         self._looked_at = now
         for worker, beat in beats:
@@ -385,10 +385,10 @@ def _run_together(database: Database, steps: Sequence[_Step]) -> list[Any]:
     try:
         with database.transaction(needs):
             return [step.run(database) for step in steps]
-    except EngineUnavailableError as exc:  # nor would it be there for each of them
+    except EngineUnavailableError as exc:  # the database is away, so the steps are not tried one by one
         return [exc] * len(steps)
     except Exception as exc:
         if len(steps) == 1:
             return [exc]
-    # One was refused, and took the others back: each has a transaction of its own now.
+    # One step failed, and the others were rolled back with it: each gets a transaction of its own.
     return [result for step in steps for result in _run_together(database, [step])]

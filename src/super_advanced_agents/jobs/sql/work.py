@@ -127,7 +127,8 @@ _MINE = "id = ? AND claim = ? AND worker = ? AND state = 'running'"
 
 def submit_part(db: Database, job: ClaimedJob, part: NewJob, now: float) -> JobInfo | None:
     """Store a part of a job that goes on, and return it as it is stored."""
-    # An update and no SELECT: a cancel at this moment waits, and then sees the part, or this one sees the cancel.
+    # An UPDATE in place of a SELECT locks the row: a concurrent cancel either waits and then sees the part, or comes
+    # first and is seen here.
     going_on = f"UPDATE jobs SET changed_at = ? WHERE {_MINE} AND cancelling = 0 RETURNING id"  # noqa: S608
     if not db.execute(going_on, (now, *_mine(job))):
         return None
@@ -198,7 +199,7 @@ def heartbeat(
     now: float,
 ) -> list[str] | None:
     """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost."""
-    if first:  # and again, where the answer to the first one was lost
+    if first:  # True again when the answer to the first heartbeat was lost
         db.execute(
             "INSERT INTO job_workers VALUES (?, 0, ?, ?) ON CONFLICT (id) DO UPDATE SET beat = job_workers.beat + 1",
             (worker, " ".join(kinds), " ".join(queues)),
@@ -208,7 +209,7 @@ def heartbeat(
     found = db.execute("SELECT id, cancelling FROM jobs WHERE worker = ? AND state = 'running'", (worker,))
     if held is not None:
         for job_id in {job_id for job_id, _ in found}.difference(held):
-            # Not at once: the answer to its claim may be on the way.
+            # Only after a while, as the answer to the claim may still be on its way to the worker.
             requeue(db, "worker = ? AND id = ? AND started_at <= ?", (worker, job_id, now - _ANSWER_S), now, lost=False)
     return [job_id for job_id, cancelling in found if cancelling]
 

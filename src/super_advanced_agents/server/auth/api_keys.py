@@ -192,7 +192,7 @@ class APIKeyVerifier(Resource):
                 if self._unreadable:
                     _log.info("server.keys_read_again", extra={"keys": len(self._cached)})
                 self._unreadable = False
-            except Exception as exc:  # of whatever kind: whoever cannot be checked is not let in
+            except Exception as exc:  # any error: a caller whose key cannot be checked is refused
                 if not self._unreadable:
                     _log.error("server.keys_not_read", extra={"reason": str(exc)})
                 self._cached, self._unreadable, self._signature = {}, True, ()

@@ -124,7 +124,7 @@ class IssuerKeys:
         return min(_FAILED_PAUSE_S * 2.0 ** min(self._failures - 1, 8), _UNKNOWN_KID_PAUSE_S)
 
     async def _wait_for_fetch(self, kid: str | None) -> None:
-        # The issuer may hang, and anybody can send a token: so few wait, and not for long.
+        # The issuer may hang, and anybody can send a token, so only a few callers wait, for a short time.
         fetch = self._fetch_once()
         if self._waiting >= _MAX_WAITING:
             raise _unavailable_error()

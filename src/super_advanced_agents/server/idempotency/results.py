@@ -197,7 +197,7 @@ class Idempotency(Resource):
             return
         try:
             await self._writer.submit(step)
-        except SuperAdvancedAgentsError as exc:  # the write is done; a repetition carries it out again, with equal uids
+        except SuperAdvancedAgentsError as exc:  # the write is done; a retry carries it out again with equal uids
             _log.warning("server.reply_not_kept", extra={"reason": str(exc)})
             self._end_attempt(EndAttempt(step.id))
 

@@ -187,7 +187,7 @@ class FairPool:
         return account
 
     def _close_if_empty(self, account: _Account) -> None:
-        # The shares of other tenants grow, so that their next requests may be granted.
+        # One tenant less: the shares of the others grow, so none of them counts as saturated.
         if not account.held and not account.waiting and self._accounts.get(account.tenant) is account:
             del self._accounts[account.tenant]
             self.saturated.clear()
@@ -248,7 +248,7 @@ class FairPool:
         account.waiting.remove(entry)
         self._after_waiting(account)
         self._close_if_empty(account)
-        self._grant()  # it may have stood before a smaller request
+        self._grant()  # a smaller request may have waited behind it
 
     def _after_waiting(self, account: _Account) -> None:
         self.saturated.discard(account.tenant)

@@ -88,7 +88,7 @@ class MCPEndpoint:
             self._ending.set()
             self._wanted.set()
             await serving
-            self._opened.cancel()  # of requests that came too late
+            self._opened.cancel()  # ends requests that still wait for the library
 
     async def _serve(self) -> None:
         # One task enters the manager's task group and leaves it.

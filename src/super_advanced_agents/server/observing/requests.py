@@ -61,7 +61,7 @@ def new_request_id(sent: str | None = None) -> str:
     """
     if sent is not None and _ID.fullmatch(sent):
         return sent
-    return f"{random.getrandbits(64):016x}"  # no secret, and a fourth of the time
+    return f"{random.getrandbits(64):016x}"  # not a secret; takes a quarter of the time of `secrets`
 
 
 class _AccessRecord(logging.LogRecord):

@@ -140,7 +140,7 @@ class Searcher:
         return most if own is None else min(most, own)
 
     def _load_counted(self, rankings: list[Ranked], hits: dict[int, Hit], search: Search) -> bool:
-        # Adds the rows of one search to `hits`; its answer is refused before more of it is read than it may have.
+        # Adds the rows of one search to `hits`; an answer that is too large is refused before all of it is read.
         times = Counter(row for ranking in rankings for row in ranking.rows[: search.top_k].tolist() if row >= 0)
         size = count = 0
         rows, read = list(times), []

@@ -104,7 +104,7 @@ class StoreMigration:
             for tenant, records in page.by_tenant:
                 for batch in chunks(records, LIMITS.batch_records):
                     tasks.create_task(self._put(tenant, batch))
-        if earlier is not None:  # marks are noted in their order
+        if earlier is not None:  # marks are saved in order
             await earlier
         await in_thread(partial(self._journal.save, self._part, page.mark), name="migrate")
 
@@ -177,7 +177,7 @@ class StoreMigration:
 
 @asynccontextmanager
 async def _tasks() -> AsyncGenerator[asyncio.TaskGroup, None]:
-    # A task group that raises the error itself: callers know no groups of errors.
+    # A task group that raises the error of a task itself: callers do not expect exception groups.
     try:
         async with asyncio.TaskGroup() as tasks:
             yield tasks

@@ -18,7 +18,7 @@ from super_advanced_agents.stores.requests import (
 )
 from super_advanced_agents.types import Matrix
 
-_BYTES = 8  # enough against a mistake, and little to tell of a text that is deleted later
+_BYTES = 8  # long enough to notice a mistake, too short to reveal a text that is deleted later
 
 
 def write_digest(request: WriteRequest[Any]) -> bytes:

@@ -63,7 +63,7 @@ _SHARED_WORDS = (  # noqa: SIM905
     "was war we ya yo zu"
 ).split()
 
-# They are both the evidence of a language and its stop words.
+# Function words are both the evidence of a language and its stop words.
 _FUNCTION_WORDS = {
     "de": "aber als am an auch auf aus bei bin bis da das dass dem den der des die du ein eine einem einen einer er es "
     "für haben hat hatte ich ihr im in ist ja kann kein keine mein meine mit nach nicht noch nur oder schon sehr sein "
@@ -189,14 +189,14 @@ def detect_language(words: Set[str], letters: Set[str] = frozenset()) -> str:
     if not letters and evidence <= _ENGLISH_WORDS:
         return ENGLISH
     english = len(evidence & _ENGLISH_WORDS) * _WORD + len(evidence & _SHARED) * _SHARED_WORD
-    scores = dict.fromkeys(STEMMERS, len(letters) * _ANY_LETTER)  # the Polish ones speak against all
+    scores = dict.fromkeys(STEMMERS, len(letters) * _ANY_LETTER)  # below, a language gains more by letters that it has
     for word in evidence:
         for code in _LANGUAGES_OF_WORD.get(word, ()):
             scores[code] += _WORD
     for letter in letters:
         for code in _LANGUAGES_OF_LETTER.get(letter, ()):
             scores[code] += _LOAN_LETTER if letter in _LOAN_LETTERS else _LETTER
-    code = max(scores, key=scores.__getitem__)  # the first of those that are as good
+    code = max(scores, key=scores.__getitem__)  # the first of equals
     best = scores[code]
     alone = list(scores.values()).count(best) == 1
     if best < english + _WORD or not (alone or letters or best >= _SURE):

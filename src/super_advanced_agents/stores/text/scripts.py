@@ -49,13 +49,13 @@ _TOKENS = TextAnalyzerBuilder(  # Python's `re` knows no class of marks, without
 ).build()
 _WORDS = TextAnalyzerBuilder(Tokenizer.simple()).build()
 
-# Characters that are not seen (Unicode's Default_Ignorable_Code_Point, without the joiner), and tones of skin.
+# Invisible characters (Unicode's Default_Ignorable_Code_Point, without the joiner), and skin tones.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001f3fb-\U0001f3ff\U000e0000-\U000e0fff]"
 )
 _LONE_JOINER = re.compile(f"(?<![{_PICTOGRAPHS}]){_JOINER}")
-# That of typographers, apostrophes that count as letters, and trademark signs, which NFKC makes letters of the word.
+# Typographic punctuation, apostrophes that count as letters, and trademark signs, which NFKC turns into letters.
 _PUNCTUATION = re.compile("[\u2010-\u2027\u2030-\u205e\u2120\u2122\u02b9-\u02bf]+")
 _BEYOND_LATIN = re.compile("[^\x00-\u02ff\u1e00-\u1eff]")
 _MARKS = re.compile(
@@ -86,7 +86,7 @@ def clean(text: str) -> str:
 
 def fold_case(text: str) -> str:
     """Return a cleaned text in small letters (Unicode's case folding)."""
-    return _MARKS.sub("", unicodedata.normalize("NFC", text.casefold()))  # that of "İ" is a letter with a mark
+    return _MARKS.sub("", unicodedata.normalize("NFC", text.casefold()))  # "İ" folds to a letter with a mark
 
 
 def split(text: str) -> tuple[str, list[str]]:

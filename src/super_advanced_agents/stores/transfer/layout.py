@@ -68,7 +68,7 @@ class Header:
                     f"the export is of version {members['version']}, this version of the package knows {VERSION}",
                     hint="upgrade super-advanced-agents",
                 )
-            if version == 1:  # it did not know tenants: everything is taken for the default tenant's
+            if version == 1:  # version 1 knew no tenants: all records belong to the default tenant
                 members["tenant"] = DEFAULT_TENANT
             header = cls(**{field.name: members[field.name] for field in fields(cls)})
             if type(header.dim) is not int or header.dim < 1 or type(header.vectors) is not bool:

@@ -118,7 +118,8 @@ def read_catalog(connection: sqlite3.Connection) -> CatalogRows:
 
 @contextmanager
 def _lenient_snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    # A text that is not UTF-8 would otherwise fail the reading of all rows. With a replacement character it is no name.
+    # A text that is not UTF-8 would otherwise fail the reading of all rows. With replacement characters it is no valid
+    # name, so only its own row is refused.
     connection.text_factory = lambda content: content.decode(errors="replace")
     connection.execute("BEGIN")
     try:

@@ -106,7 +106,7 @@ class Applier:
             rejected = RejectedLine(SourceLocation(step.source, step.line), why)
             self._summary.reject(rejected)
             self._on_rejected(rejected)
-            self._on_stored(1)  # it is done with, and the bar counts to the end
+            self._on_stored(1)  # counted as done, so that the bar reaches its end
         return [*steps[:invalid], *steps[invalid + 1 :]] if invalid < len(steps) else []
 
     def _relocate(self, steps: list[Relocate]) -> None:

@@ -103,7 +103,7 @@ def _match_changed(
 
 
 def _free_run(is_free: list[bool], after: int, before: int) -> list[int]:
-    # The new parts that stand directly behind the one before, or else directly in front of the one behind.
+    # The free new parts right behind position `after`, or else those right in front of position `before`.
     run = []
     position = after + 1
     while position < len(is_free) and is_free[position]:

@@ -95,7 +95,7 @@ class _Planner:
         self._stored = stored
         self._plan = plan
         self._present: set[str] = set()
-        self._planned: set[str] = set()  # ids of files
+        self._planned: set[str] = set()  # ids of the files that were planned so far
         self._claimed: set[str] = set()  # uids of memories that may stand in several files
         self._deleted: set[str] = set()
         self._absent: AbsentFiles | None = None
@@ -133,7 +133,7 @@ class _Planner:
     def _is_inner_zip(self, member: Input) -> bool:
         try:
             inner = is_zip(member)
-        except NotUnderstoodError:  # which is said where it is read
+        except NotUnderstoodError:  # reported when the member is read
             return False
         if inner:
             self._inputs.passed_over["zip file in a zip file"] += 1
@@ -182,7 +182,7 @@ class _Planner:
                     parts.left_out += 1
                     continue
                 uid = new.memory.uid
-                if uid in parts.uids:  # the same key for another text
+                if uid in parts.uids:  # another text of this file has the same key
                     uid = None
                 if uid is not None:
                     parts.uids[uid] = hash(new.memory.text)
@@ -242,7 +242,7 @@ class _Planner:
     def _is_of_other_file(
         self, stored: list[StoredPart], same: int | None, replaced: int | None, of_file: set[str]
     ) -> bool:
-        # A message that stands in several files stays that of the one which stored it, as long as this one is there.
+        # True for a message in several files that belongs to the file which stored it first, while that file exists.
         index = same if same is not None else replaced
         if index is None or stored[index].uid in of_file:
             return False
@@ -266,7 +266,7 @@ class _Planner:
     ) -> None:
         for index in matching.removed:
             self._delete(stored[index].uid, file.source)
-        # A document is edited as a whole. A list of entries is often cut to the latest ones by what exports it.
+        # What a document lacks was deleted. What a list of entries lacks may only be too old for the service's export.
         follows = (format_.is_document or self._options.sync) and not parts.problems
         for index in matching.gone:
             if stored[index].uid in self._claimed:
@@ -287,7 +287,7 @@ class _Planner:
             self._deleted.add(uid)
 
     def _claim(self, body: bytes, memory: Memory) -> str | None:
-        # A text that stood in a file that has vanished has moved: the memory takes the new place.
+        # A text of a vanished file has moved here: its memory takes the new place.
         return None if memory.session is not None else self._absent_files().claim(body)
 
     def _absent_files(self) -> AbsentFiles:
@@ -319,7 +319,7 @@ def _invalid_uid(uid: str) -> str:
 
 
 class _Uids:
-    # Uids of new memories: hashed from the text, the same at every import, and different for equal texts of one file.
+    # Makes uids of new memories from hashes of their texts: equal at every import, different for equal texts of a file.
 
     def __init__(self, file_id: str, used: set[str]) -> None:
         self._file_id = file_id
@@ -334,7 +334,7 @@ class _Uids:
 
 
 class _TurnOrder:
-    # Sessions in which a stored turn does not follow those that stand before it in the file.
+    # Finds sessions whose stored turns are not in the order of the file.
 
     def __init__(self) -> None:
         self.disordered: set[str] = set()

@@ -191,7 +191,7 @@ def _identity(entry: Entry) -> tuple[int, str, float]:
 
 
 def _suited(info: CollectionInfo, collections: Collections) -> CollectionInfo:
-    # The format of vectors in memory is nothing that all engines offer.
+    # Not all engines offer all formats of vectors in memory.
     try:
         collections.check(info)
     except InvalidInputError:

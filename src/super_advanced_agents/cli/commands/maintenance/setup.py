@@ -44,7 +44,7 @@ def setup(
     if api_key == "-":
         api_key = sys.stdin.readline().strip()
     changed = _checked(model, base_url, api_key, data_dir)
-    if base_url is not None or model is not None:  # the model of a server is none of this machine, and the reverse
+    if base_url is not None or model is not None:  # a model of a server replaces one of this machine, and the reverse
         for name in (_MODEL, _URL, _KEY):
             settings.pop(name, None)
     write_settings(path, {**settings, **changed})

@@ -257,7 +257,7 @@ def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:
             raise InvalidInputError(f"{argument[:80]!r} is no argument of a job", hint="write NAME=VALUE")
         try:
             found[name] = json.loads(value)
-        except ValueError:  # a text
+        except ValueError:  # no JSON: the value is a text
             found[name] = value
     return found
 

@@ -124,7 +124,7 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
             self._write_timer = self.loop.call_later(self.limits.write_timeout_s, self._drop)
 
     def _drop(self) -> None:
-        # With a reset, so that the system keeps nothing either of what the client does not read.
+        # With a reset, so that the system also drops the bytes that the client does not read.
         connected = self.transport.get_extra_info("socket")
         if connected is not None:
             with suppress(OSError):
@@ -149,7 +149,7 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
         root_path = self.limits.root_path
         if root_path and self.url.startswith(root_path):
             path = self.url[len(root_path) :]
-            if path[:1] in b"/?":  # nothing is in it too
+            if path[:1] in b"/?":  # true for an empty rest, too
                 self.url = path if path.startswith(b"/") else b"/" + path
         return super().headers_arrived()
 

@@ -102,7 +102,7 @@ class Keywords:
         self._opened = False
         self._index: PostingsIndex | None = None
         self._buffer = KeywordBuffer()
-        self._indexed = BitMap()  # the rows on disk, those without a text too
+        self._indexed = BitMap()  # the rows on disk, also those without a text
         self._sources = SourceRows()
         self._languages: dict[str, None] = {}  # of the indexed texts other than English; grows only
         self._live = BitMap()  # the tenant's rows in the indexed view

@@ -96,8 +96,8 @@ class MetadataIndex:
     def _reset(self) -> None:
         self._fields: dict[str, FieldIndex] = {}
         self._indexed_rows = BitMap()
-        self._skipped_rows = BitMap()  # of which nothing is indexed, because the memory is used up
-        self._partial_rows = BitMap()  # which have fields beyond the greatest number
+        self._skipped_rows = BitMap()  # rows without any indexed field, because the memory is used up
+        self._partial_rows = BitMap()  # rows with more fields than are indexed
         self._size_bytes, self._max_bytes = 0, _BASE_BYTES
         self._generation += 1
 

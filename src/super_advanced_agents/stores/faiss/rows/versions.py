@@ -29,7 +29,7 @@ class Versions:
     def __init__(self, clock: ForwardClock) -> None:
         self._clock = clock
         self._min_version = self._latest = next(_version_numbers)
-        self._scope_versions: dict[int, int] = {}  # a scope that is not here has the minimum
+        self._scope_versions: dict[int, int] = {}  # absent scopes have the minimum
         self._expiring = NumberColumn()  # the expiry time of each record that has one, with its scope as the row
         self._no_expiry_between: tuple[float, float] = (-np.inf, np.inf)  # from the first to just before the second
         self._lock = threading.Lock()

@@ -224,7 +224,7 @@ class _Session:
         return sorted(self.places, key=self.places.__getitem__)
 
     def affected(self, order: list[str]) -> list[str]:
-        # The turns that were changed, and those that stand beside one, or stood there.
+        # The turns that were changed, and their neighbours before and after the change.
         beside = {
             key for pair in (*pairwise(order), *pairwise(self._before)) if self._touched & {*pair} for key in pair
         }

@@ -65,8 +65,8 @@ class TermWeights:
     """
 
     def __init__(self, database: Database) -> None:
-        self._languages: dict[str, tuple[str, ...]] = {}  # of a tenant's texts
-        self._shares: dict[tuple[str, str], _Share] = {}  # of a tenant's term
+        self._languages: dict[str, tuple[str, ...]] = {}  # by tenant
+        self._shares: dict[tuple[str, str], _Share] = {}  # by tenant and term
         self._statistics = database.sql(
             """SELECT t.id, t.languages, x.texts, x.text_terms, x.window_terms, f.term, f.postings, f.of_text
             FROM {schema}.tenants t
