@@ -18,7 +18,7 @@ PACKAGE = "super_advanced_agents"
 SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-ROOMS = [path for path in MODULES if path.name == "__init__.py" and path != SOURCE / PACKAGE / path.name]
+FOLDERS = [path for path in MODULES if path.name == "__init__.py" and path != SOURCE / PACKAGE / path.name]
 
 LAYERS: list[set[str]] = [
     {"errors"},
@@ -39,15 +39,15 @@ LAYERS: list[set[str]] = [
     {"cli"},
     {"__main__"},
 ]
-"""A module imports only from rooms that stand before its own; rooms of one layer never import each other."""
+"""A module imports only from folders that stand before its own; folders of one layer never import each other."""
 
-RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+RANK = {folder: rank for rank, folders in enumerate(LAYERS) for folder in folders}
 OUTSIDE_THE_LIBRARY = {"testing", "cli"}
 """`testing` may import everything and nothing imports it; `cli` is the top."""
 
 
-def room_of(path: Path) -> str:
-    """The room a file stands in: `stores` for stores/faiss/store.py, `` for the package's own `__init__.py`."""
+def folder_of(path: Path) -> str:
+    """The folder a file stands in: `stores` for stores/faiss/store.py, `` for the package's own `__init__.py`."""
     parts = path.relative_to(SOURCE).with_suffix("").parts
     if parts[0] != PACKAGE:
         return parts[0]
@@ -73,8 +73,8 @@ def _imports_in(path: Path) -> Iterator[tuple[str, str]]:
                     yield node.module or "", alias.name
 
 
-def room_imported(module: str, name: str) -> str:
-    """The room an import reaches into; `` for the package's own names."""
+def imported_folder(module: str, name: str) -> str:
+    """The folder an import reaches into; `` for the package's own names."""
     parts = module.split(".")
     if parts[0] != PACKAGE:
         return parts[0]
@@ -125,16 +125,16 @@ def _id(path: Path) -> str:
 
 
 def test_modules_import_only_from_what_stands_before_them() -> None:
-    """Within their own room, or from an earlier layer; never a sibling, `testing`, or the package's own face."""
+    """Within their own folder, or from an earlier layer; never a sibling, `testing`, or the package's own face."""
     for path in MODULES:
         check_imports(path)
 
 
 def check_imports(path: Path) -> None:
     """Assert that a module imports only what it may."""
-    own = room_of(path)
+    own = folder_of(path)
     for module, name in imported(path):
-        target = room_imported(module, name)
+        target = imported_folder(module, name)
         told = f"{_id(path)} imports {module}{f'.{name}' if name else ''}"
         if own == "testing":
             assert target != "cli", told
@@ -143,7 +143,7 @@ def check_imports(path: Path) -> None:
         elif own == "async_llm_agent":
             assert (module, target) == (PACKAGE, ""), told
         else:
-            assert own in RANK, f"{_id(path)} stands in no room of the architecture: give {own!r} a layer in LAYERS"
+            assert own in RANK, f"{_id(path)} stands in no folder of the architecture: give {own!r} a layer in LAYERS"
             assert target in RANK, told
             assert target == own or RANK[target] < RANK[own], f"{told}, which does not stand before it"
 
@@ -184,7 +184,7 @@ def test_nothing_above_the_stores_names_an_engine() -> None:
     naming = {
         str(path.relative_to(SOURCE / PACKAGE))
         for path in (SOURCE / PACKAGE).rglob("*.py")
-        if room_of(path) not in {"stores", "testing"} and "faiss" in path.read_text(encoding="utf-8").lower()
+        if folder_of(path) not in {"stores", "testing"} and "faiss" in path.read_text(encoding="utf-8").lower()
     }
     assert naming == NAMES_AN_ENGINE.keys()
 
@@ -196,19 +196,19 @@ SERVES = {"mcp.py", "serve.py", "keys.py", "worker.py", "migrate.py"}
 def test_the_command_line_stands_on_tenancy_not_on_the_server() -> None:
     """Only the commands that serve import from it, when they are run."""
     for path in (SOURCE / PACKAGE / "cli").rglob("*.py"):
-        uses_server = any(room_imported(*each) == "server" for each in imported(path))
+        uses_server = any(imported_folder(*each) == "server" for each in imported(path))
         assert not uses_server or path.name in SERVES, _id(path)
         at_once = [
             node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
         ]
-        assert not [node.module for node in at_once if room_imported(node.module or "", "") == "server"], _id(path)
+        assert not [node.module for node in at_once if imported_folder(node.module or "", "") == "server"], _id(path)
 
 
-def test_private_names_stay_in_their_room() -> None:
-    """No module imports a name or a module of another room that begins with an underscore (`_runtime` is a room)."""
+def test_private_names_stay_in_their_folder() -> None:
+    """No module imports a name or a module of another folder that begins with `_` (but `_runtime` itself)."""
     for path in MODULES:
         for module, name in imported(path):
-            if room_imported(module, name) == room_of(path):
+            if imported_folder(module, name) == folder_of(path):
                 continue
             below = [part for part in [*module.split(".")[1:], name] if part.startswith("_") and part != "_runtime"]
             assert not below, f"{_id(path)} imports the private {'.'.join([module, name])}"
@@ -216,7 +216,7 @@ def test_private_names_stay_in_their_room() -> None:
 
 def test_init_files_only_re_export() -> None:
     """A docstring, imports and `__all__`; code lives in modules with names."""
-    for path in ROOMS:
+    for path in FOLDERS:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), f"{_id(path)} has no docstring"
         for node in tree.body[1:]:
@@ -226,7 +226,7 @@ def test_init_files_only_re_export() -> None:
 
 def test_init_files_export_what_they_import() -> None:
     """`__all__` lists exactly the imported names."""
-    for path in ROOMS:
+    for path in FOLDERS:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         listed = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
         assert sorted(_imported_names(tree.body)) == sorted(listed[0] if listed else []), _id(path)
@@ -277,7 +277,7 @@ def test_the_name_of_the_specification_gives_the_same_classes() -> None:
         ("stores/broken.py", "import super_advanced_agents.cli.main", "plain import"),
         ("stores/broken.py", "from super_advanced_agents import FAISSVectorStore", "the package's own face"),
         ("errors.py", "from super_advanced_agents.types import Match", "upwards among the first"),
-        ("odd_room/broken.py", "from super_advanced_agents.errors import StoreError", "no such room"),
+        ("odd_folder/broken.py", "from super_advanced_agents.errors import StoreError", "no such folder"),
         ("__init__.py", "from super_advanced_agents.testing import fakes", "testing from the top"),
     ],
 )
