@@ -17,7 +17,7 @@ from super_advanced_agents.types import Matrix
 
 
 class FolderEngine(EmbeddingEngine):
-    """An embedding engine whose model is read from a folder at the first use.
+    """Embed texts with a model that is read from a folder at the first use.
 
     It is the model that made the newest vectors there; the default model where there are none. Constructing reads
     nothing.

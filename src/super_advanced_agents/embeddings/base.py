@@ -10,7 +10,7 @@ from super_advanced_agents.types import Matrix
 
 
 class EmbeddingEngine(ABC):
-    """Base class of embedding backends, which compute unit vectors for batches of texts.
+    """Compute unit vectors for batches of texts; the base class of embedding engines.
 
     `EmbeddingPipeline` validates, queues and batches the texts.
 

@@ -26,7 +26,7 @@ KEY_BYTES = _SHARE_BYTES + _TEXT_BYTES
 
 
 class VectorCache:
-    """A thread-safe LRU cache in memory for the vectors of texts, divided among tenants.
+    """Cache the vectors of texts in memory, divided among tenants. LRU eviction; thread-safe.
 
     A vector that one share's text left in the cache is never found for another's, whose caller would learn from a fast
     answer that the text is known. When the cache is full, the share with the most vectors loses its least recently used

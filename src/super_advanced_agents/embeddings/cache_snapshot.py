@@ -40,7 +40,7 @@ class _DamagedError(Exception):
 
 
 class VectorCacheSnapshot:
-    """A file to which the vectors of a cache are saved, and from which they are loaded.
+    """Save the vectors of a cache to a file, and load them from it.
 
     The methods block and are not thread-safe.
 
@@ -125,7 +125,7 @@ class VectorCacheSnapshot:
 
 
 class CacheSaver:
-    """A helper that fills a vector cache from a file once, and saves it there regularly.
+    """Fill a vector cache from a file once, and save it there regularly.
 
     Periodic writes run in a thread that this object owns.
 

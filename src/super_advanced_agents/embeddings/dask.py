@@ -63,7 +63,7 @@ class ModelKey(NamedTuple):
 
 
 class DaskEngine(EmbeddingEngine):
-    """An embedding engine that runs a model on the workers of a Dask cluster.
+    """Embed texts with a model that runs on the workers of a Dask cluster.
 
     Each worker loads the model once, by its name. A batch whose worker dies runs on another one. When the connection to
     the scheduler is lost, batches are sent again until their time is over.

@@ -194,7 +194,7 @@ class _OnnxEngine(EmbeddingEngine):
 
 
 class OnnxEngine(_OnnxEngine):
-    """An embedding engine that runs a model listed in `models.MODELS` on the CPU.
+    """Embed texts on the CPU with a model listed in `models.MODELS`.
 
     Args:
         name: the model's name, such as `"all-MiniLM-L6-v2"`.
@@ -248,7 +248,7 @@ class OnnxEngine(_OnnxEngine):
 
 
 class OnnxFolderEngine(_OnnxEngine):
-    """An embedding engine that runs a local folder's `model.onnx` on the CPU.
+    """Embed texts on the CPU with the `model.onnx` of a local folder.
 
     The folder also contains the `tokenizer.json`.
 

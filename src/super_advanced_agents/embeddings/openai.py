@@ -36,7 +36,7 @@ _log = get_logger("embeddings")
 
 
 class OpenAIEngine(EmbeddingEngine):
-    """An embedding engine that calls an OpenAI-compatible server (vLLM, llama-server, Ollama).
+    """Embed texts by an OpenAI-compatible server (vLLM, llama-server, Ollama).
 
     Redirects are refused, so that the key is sent only to `base_url`. Without `api_key` no key is sent: keys in the
     environment are ignored. A proxy of the environment is used, but never for loopback.

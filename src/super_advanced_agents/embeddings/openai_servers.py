@@ -29,7 +29,7 @@ One may be down while another closes an idle connection.
 
 
 class OpenAIServersEngine(EmbeddingEngine):
-    """An embedding engine that calls several OpenAI-compatible servers of one model.
+    """Embed texts by several OpenAI-compatible servers of one model.
 
     A request goes to the least loaded server. One that fails, or answers with vectors of another length, is left out
     for a while, and its request goes to another server within `timeout_s`. Of requests that take longer than 95% of

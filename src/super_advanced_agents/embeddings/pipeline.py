@@ -36,7 +36,7 @@ _INLINE_CHARS = 50_000
 
 
 class EmbeddingPipeline(Resource):
-    """An embedder that turns texts into unit vectors, in batches that concurrent callers share.
+    """Turn texts into unit vectors, in batches that concurrent callers share.
 
     Sync and async callers share the same batches. The first use loads the model and downloads its files when they are
     missing. An idle pipeline runs a text at once; texts that arrive while it is busy form the next batch. Vectors of

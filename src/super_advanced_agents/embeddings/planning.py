@@ -19,7 +19,7 @@ _MAX_TOKENS = 512
 
 @dataclass(slots=True)
 class Work:
-    """Texts of one caller that the engine computes together.
+    """Hold texts of one caller that the engine computes together.
 
     Attributes:
         texts: the texts.
@@ -39,7 +39,7 @@ class Work:
 
 @dataclass(slots=True)
 class Plan:
-    """The parts of one call: the vectors in the cache, and the texts to compute.
+    """Hold the parts of one call: the vectors in the cache, and the texts to compute.
 
     Attributes:
         cached: the cached vectors, each with its row.

@@ -16,7 +16,7 @@ from super_advanced_agents.types import Matrix
 
 
 class SentenceTransformersEngine(EmbeddingEngine):
-    """An embedding engine that runs a model with the sentence-transformers library.
+    """Embed texts with a model of the sentence-transformers library.
 
     Args:
         model: a hub name or a folder, as `SentenceTransformer` accepts it.

@@ -33,7 +33,7 @@ class Line:
 
 
 class Content:
-    """The content of one file or one member of an archive, which can be opened several times.
+    """Read one file or one member of an archive, which can be opened several times.
 
     Args:
         name: the path of the file as its memories name it, with `/`; empty for standard input.

@@ -35,7 +35,7 @@ _MAX_STOP_CHARS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """Validated options of one text generation: length, stop strings, temperature and seed.
+    """Hold the validated options of one generation: length, stop strings, temperature and seed.
 
     Attributes:
         max_length: the most new tokens to generate.
@@ -71,7 +71,7 @@ class GenerationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The token counts of one text generation, as its language model engine reports them.
+    """Hold the token counts of one text generation, as its language model engine reports them.
 
     Attributes:
         prompt_tokens: the tokens of all messages in the model's chat template; None when a server did not report them.
@@ -86,7 +86,7 @@ class Usage:
 
 
 class GenerationEngine(ABC):
-    """Base class of language model backends, which generate a chat's next message in pieces.
+    """Generate a chat's next message in pieces; the base class of language model engines.
 
     `LLMGenerator` calls an engine from worker threads, from `slots` of them concurrently. It calls `open` once before
     the first `generate`, and `close` once after the last one has returned.
@@ -151,7 +151,7 @@ class GenerationEngine(ABC):
 
 
 class StopFilter:
-    """A filter that ends streamed text before its first stop string.
+    """End streamed text before its first stop string.
 
     A stop string may span several pieces.
     """

@@ -40,7 +40,7 @@ _RESERVED_SLOTS = 4
 
 
 class LLMGenerator(Resource):
-    """A text generator on one language model, which sync and async callers share.
+    """Generate texts with one language model, which sync and async callers share.
 
     The constructor does not load the model: the first use (or `load`, `aload`) does, and downloads its file when it is
     missing. The model's chat template turns the prompt into a user's message. With `temperature=0` (the default) the

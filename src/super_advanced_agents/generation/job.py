@@ -11,7 +11,7 @@ from super_advanced_agents.types import ChatMessage
 
 
 class Job:
-    """The state of one generation, which its caller and its worker thread share.
+    """Hold the state of one generation, which its caller and its worker thread share.
 
     Args:
         messages: the chat.

@@ -49,7 +49,7 @@ _load_lock = threading.Lock()
 
 
 class LlamaCppEngine(GenerationEngine):
-    """A language model engine that runs a GGUF model in this process with llama.cpp.
+    """Run a GGUF model in this process with llama.cpp.
 
     Concurrent generations share each pass over the weights (continuous batching).
 

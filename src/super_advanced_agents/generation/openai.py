@@ -47,7 +47,7 @@ _LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 
 
 class OpenAIEngine(GenerationEngine):
-    """A language model engine that streams from a server's `POST {base_url}/chat/completions`.
+    """Stream generated text from a server's `POST {base_url}/chat/completions`.
 
     Only `base_url` and `api_key` decide where requests go and with which key: the `openai` client's own environment
     variables are ignored, and redirects are not followed. A proxy of the environment is used, but never for loopback.

@@ -12,7 +12,7 @@ from super_advanced_agents.types import ChatMessage
 
 
 class OpenAIServersEngine(GenerationEngine):
-    """A language model engine that streams from several OpenAI-compatible servers of one model.
+    """Stream generated text from several OpenAI-compatible servers of one model.
 
     A request goes to the least loaded server. One that fails is left out for a while, and its request goes to another
     server if no text has come yet.

@@ -9,7 +9,7 @@ _OPENING = re.compile(rf"(?:\A|\n)[ \t]*({'|'.join(map(re.escape, _TAGS))})")
 
 
 class ThoughtFilter:
-    """A filter that leaves thoughts out of streamed text, such as `<think>...</think>`.
+    """Leave thoughts, such as `<think>...</think>`, out of streamed text.
 
     A thought begins at the start of the text or of a line, so that an answer may write about the tags. One that is not
     closed reaches to the end of the text.

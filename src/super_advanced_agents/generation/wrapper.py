@@ -11,7 +11,7 @@ from super_advanced_agents.generation.generator import LLMGenerator
 
 
 class AsyncLLMWrapper:
-    """A wrapper with only the asyncio methods of an `LLMGenerator`, a shared language model.
+    """Offer only the asyncio methods of an `LLMGenerator`, a shared language model.
 
     Closing the wrapper closes the generator.
 

@@ -15,7 +15,7 @@ from super_advanced_agents.types.jobs import KeptAnswer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job to be stored.
+    """Describe a job to be stored.
 
     Attributes:
         id: its identifier; a job that is stored already under it is left as it is.
@@ -46,7 +46,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedJob:
-    """A job that a worker has taken, with the results of earlier finished steps.
+    """Hold a job that a worker has taken, with the results of earlier finished steps.
 
     Attributes:
         id: its identifier.
@@ -81,7 +81,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The end of one attempt.
+    """Describe the end of one attempt.
 
     Attributes:
         state: the job's state from now on: `queued` where it is to be tried again.
@@ -100,7 +100,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueSchedule:
-    """A schedule whose time has come.
+    """Hold a schedule whose time has come.
 
     Attributes:
         tenant: the tenant to which it belongs.
@@ -119,7 +119,7 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLimits:
-    """The limits of one tenant.
+    """Hold the limits of one tenant.
 
     Attributes:
         queued: the number of jobs that may wait.

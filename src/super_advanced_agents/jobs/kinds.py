@@ -256,7 +256,7 @@ def job(
 
 
 class JobKinds(Mapping[str, JobKind]):
-    """The kinds of jobs that a process knows, by name.
+    """Hold the kinds of jobs that a process knows, by name.
 
     Args:
         kinds: the kinds.

@@ -6,7 +6,7 @@ import time
 
 
 class Progress:
-    """The progress of one attempt: units of work done, altogether, and per second."""
+    """Measure the progress of one attempt: units of work done, altogether, and per second."""
 
     __slots__ = ("_began", "_first", "done", "note", "total")
 

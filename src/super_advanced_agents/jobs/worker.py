@@ -57,7 +57,7 @@ class _UsedUpError(RateLimitedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """The options of a worker.
+    """Hold the options of a worker.
 
     Attributes:
         queues: the queues, and how many jobs of each run at once.

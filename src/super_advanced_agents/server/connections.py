@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Connection(Protocol):
-    """The interface of an accepted connection that counts towards the caps."""
+    """Define the interface of an accepted connection that counts towards the caps."""
 
     @property
     def is_authenticated(self) -> bool:

@@ -16,7 +16,7 @@ _MAX_HOPS = 16
 
 
 class TrustedProxies:
-    """The proxies whose word on the address of a caller is taken.
+    """Know the proxies that are trusted to name the address of a caller.
 
     A proxy appends to `X-Forwarded-For`, and what a caller has put there stands to the left of it. So the caller is
     the rightmost address that is no proxy's, and the header of a peer that is no trusted proxy says nothing.
@@ -66,7 +66,7 @@ class TrustedProxies:
 
 
 class ForwardedCallers:
-    """Middleware that takes a caller's address and scheme from trusted proxies.
+    """Take a caller's address and scheme from trusted proxies, as middleware.
 
     Args:
         app: the application behind it.

@@ -100,7 +100,7 @@ class IncomingRequest:
 
 
 class Pipeline:
-    """The checks of each request before its handler: credential, scope, rate limit and others.
+    """Check each request before its handler: credential, scope, rate limit and others.
 
     Args:
         services: the objects that do the checks.

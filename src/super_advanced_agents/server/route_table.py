@@ -36,7 +36,7 @@ def rpc_operation(method: str) -> Operation:
 
 
 class RouteTable:
-    """A lookup table of the REST operations by HTTP method and path.
+    """Look up the REST operations by HTTP method and path.
 
     Args:
         operations: the operations to search; those without a path belong to gRPC alone and are left out.

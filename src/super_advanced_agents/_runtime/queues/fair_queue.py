@@ -24,7 +24,7 @@ _QUESTIONS_PER_BULK = 3
 
 
 class Entry(Future[Result], Generic[Item, Result]):
-    """One queued item, and the future of its result. Cancelling it takes it out of the queue.
+    """Hold one queued item, and deliver its result. Cancelling it takes it out of the queue.
 
     Attributes:
         item: the item; None once it was taken out of the queue.
@@ -70,7 +70,9 @@ class _Lane(Generic[Item, Result]):
 
 
 class FairQueue(Generic[Item, Result]):
-    """Entries of several shares, given out in turn by cost. Not thread-safe: its owner holds a lock.
+    """Queue entries of several shares, and serve the shares round robin by cost.
+
+    Not thread-safe: its owner holds a lock.
 
     Within a share, entries of equal urgency leave in the order of their arrival. Urgent entries leave first, but while
     others wait, these get at least a quarter of the cost. A batch holds entries of one urgency only.

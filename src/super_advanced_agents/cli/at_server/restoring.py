@@ -29,7 +29,7 @@ _OWN_FIELDS = frozenset({"text", "type", "session"})
 
 
 class ServerImporter:
-    """An importer of `saa export` files into a server, which embeds the texts.
+    """Import `saa export` files into a server, which embeds the texts.
 
     Args:
         url: the server's URL.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The result of one check that the command `saa doctor` ran, such as of the disk space.
+    """Hold the result of one check of the command `saa doctor`, such as of the disk space.
 
     Attributes:
         name: the subject of the check.

@@ -44,7 +44,7 @@ def is_export(file_input: Input) -> bool:
 
 
 class ExportImporter:
-    """An importer that copies the memories in `saa export` files to a data folder's store.
+    """Copy the memories in `saa export` files to a data folder's store.
 
     A missing store is created with the dimension and the metric of the first export.
 

@@ -51,7 +51,7 @@ R = TypeVar("R")
 
 
 class RemoteSearchOptions(TypedDict, total=False):
-    """Optional arguments of `RemoteAgent.search_text`: filter, mode, weights and re-ranking."""
+    """Declare the optional arguments of `RemoteAgent.search_text`, which describes them."""
 
     where: Where | None
     mode: SearchMode

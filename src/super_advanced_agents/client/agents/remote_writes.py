@@ -44,7 +44,7 @@ _RELOCATED = 500
 
 
 class RemoteMemoryWrites(Resource):
-    """The base class of `RemoteAgent` with its methods that store, change and delete memories."""
+    """Provide the methods of `RemoteAgent` that store, change and delete memories."""
 
     @abstractmethod
     async def _acall(self, operation: Operation, request: ServedRequest[R]) -> R:

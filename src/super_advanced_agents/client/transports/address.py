@@ -15,7 +15,7 @@ _FORMS = "use grpc://host:port, grpcs://, http:// or https://"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The validated address of one server: its URL, its scheme, and its host and port.
+    """Hold the validated address of one server: its URL, its scheme, and its host and port.
 
     Attributes:
         url: the address as given, without a slash at its end.
@@ -67,7 +67,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """The address of a server, the API key to send to it, and the CA certificates to trust.
+    """Hold the address of a server, the API key to send to it, and the CAs to trust.
 
     Attributes:
         address: the server's address.

@@ -28,7 +28,7 @@ _DRAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteCall(Generic[R]):
-    """One call to a server: the operation, the resource that it addresses, and the request.
+    """Describe one call to a server: the operation, the resource that it addresses, the request.
 
     `R` is the type of the result, which the class of the request names.
 
@@ -96,7 +96,7 @@ def closed_error() -> ResourceClosedError:
 
 
 class Stream(ABC, Generic[Result]):
-    """One streaming call to a server: a stream of requests and a stream of answers."""
+    """Send the requests and receive the answers of one streaming call to a server."""
 
     @abstractmethod
     def send(self, call: RemoteCall[object]) -> None:

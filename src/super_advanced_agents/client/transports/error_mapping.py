@@ -34,7 +34,7 @@ _STATUSES = {
 
 
 class ForeignAnswerError(EngineUnavailableError):
-    """The server's answer cannot be read or is too long, so another attempt would not help."""
+    """Report that a server's answer cannot be read or is too long; a retry would not help."""
 
 
 def untrusted_error(url: str) -> EngineUnavailableError:

@@ -52,7 +52,7 @@ class Block:
 
 
 class Composer:
-    """Composes the blocks of one document, in order, into parts.
+    """Compose the blocks of one document, in order, into parts.
 
     A part's text begins with the document's name and the path of its headings, since these often name the subject.
 

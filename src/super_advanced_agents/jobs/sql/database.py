@@ -145,7 +145,7 @@ READ = Needs(durable=False)
 
 
 class Database(ABC):
-    """One connection to an SQL database, used by one thread at a time.
+    """Execute statements over one connection, which one thread at a time may use.
 
     Attributes:
         shared: whether other processes use the same database.

@@ -21,7 +21,7 @@ _NOT_DURABLE = "; SET LOCAL synchronous_commit = off"
 
 
 class PostgresDatabase(Database):
-    """The jobs in the tables of one schema of a PostgreSQL database.
+    """Keep jobs in the tables of one schema of a PostgreSQL database.
 
     Claims take one advisory lock, so that they see each other's keys and limits; they wait for no flush while they have
     it. A lost connection is opened again by the next transaction. Nothing lasts longer than a transaction, so that

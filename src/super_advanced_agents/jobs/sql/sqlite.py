@@ -24,7 +24,7 @@ _SCHEMA = sqlite.Schema(
 
 
 class SQLiteDatabase(Database):
-    """The jobs in the file `jobs.db` of a folder, locked so that only one process uses them.
+    """Keep jobs in the file `jobs.db` of a folder, locked so that only one process uses them.
 
     Jobs that ran when the file was last used wait again: the process that ran them has ended, since the lock was free.
 

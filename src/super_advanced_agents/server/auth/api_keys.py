@@ -46,7 +46,7 @@ class _CachedKey:
 
 
 class APIKeyVerifier(Resource):
-    """An in-memory verifier of API keys, which returns the caller's tenant, scopes and key id.
+    """Verify API keys in memory, and return the caller's tenant, scopes and key id.
 
     All keys are held in memory. A thread polls the files, so that a change by another process counts within half a
     second; an unknown id makes it look at once, because the key may be new. The database is opened anew for each

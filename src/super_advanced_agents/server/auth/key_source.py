@@ -14,7 +14,7 @@ from super_advanced_agents.tenancy.shared_state import SharedState, shared_state
 
 
 class Keys(Protocol):
-    """The table of API keys; `KeyTable` and `PostgresKeyTable` describe the methods."""
+    """Define the table of API keys; `KeyTable` and `PostgresKeyTable` describe the methods."""
 
     secret: bytes
     clock: ForwardClock

@@ -103,7 +103,7 @@ class NewKey:
 
 
 class KeyTable:
-    """The SQLite database in which a server's data folder keeps the hashes of its API keys.
+    """Keep the hashes of a server's API keys in an SQLite database of its data folder.
 
     Several processes may use the folder at once; the threads of one process share an object.
 

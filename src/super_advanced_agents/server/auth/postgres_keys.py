@@ -19,7 +19,7 @@ _SECRET_BYTES = 32
 
 
 class PostgresKeyTable:
-    """The hashes of API keys in PostgreSQL, with the methods of `KeyTable`.
+    """Keep the hashes of API keys in PostgreSQL, with the methods of `KeyTable`.
 
     The secret that keys are hashed with stands in the same database. A key has 256 random bits, so that its hash tells
     nothing about it with the secret either.

@@ -190,7 +190,7 @@ def client_of_peer(peer: str) -> str:
 
 
 class Traffic:
-    """The tenants that called over one connection, and the bytes that it took.
+    """Track the tenants that called over one connection, and the bytes of their messages.
 
     Attributes:
         tenants: the tenants whose credentials calls had.

@@ -81,7 +81,7 @@ def _build_server(services: Services, settings: Settings, peers: Peers) -> grpc.
 
 
 class GrpcServer:
-    """An async context manager that runs a `grpc.aio` server, or none if gRPC is turned off.
+    """Run a `grpc.aio` server as an async context manager, or none if gRPC is turned off.
 
     It belongs to the event loop in which its context is entered.
 

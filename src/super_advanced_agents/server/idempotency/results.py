@@ -88,7 +88,7 @@ def digest_of(*parts: bytes) -> bytes:
 
 
 class Idempotency(Resource):
-    """A store of the replies to writes, kept for a day by tenant and `Idempotency-Key`.
+    """Keep the replies to writes for a day, by tenant and `Idempotency-Key`.
 
     The file is opened at first use. Only one process may use it: the owner of the store in the same folder. A database
     that servers share may be used by any number of them.

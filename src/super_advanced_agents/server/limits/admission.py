@@ -195,7 +195,7 @@ class Admission:
 
 
 class Permit:
-    """An async context manager that holds a permit while its block runs.
+    """Hold a permit while the block of this async context manager runs.
 
     Args:
         admission: grants the permit.

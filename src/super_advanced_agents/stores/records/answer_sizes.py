@@ -29,7 +29,7 @@ Its matches may be larger than those counted.
 
 
 class Page(list[Record]):
-    """A page of records, which ends early when its records have `page_bytes`.
+    """Hold a page of records, which ends early when its records have `page_bytes`.
 
     Attributes:
         cut: True if it ended early, so that it may be short although more records follow.
@@ -52,7 +52,7 @@ def record_metadata_bytes(metadata_json: str) -> int:
 
 
 class AnswerNeedsReservationError(OverloadedError):
-    """The answer is longer than its call's limit; a server reserves memory, and reads it again."""
+    """Report an answer above its call's limit; a server reserves memory, and reads it again."""
 
     def __init__(self) -> None:
         super().__init__(

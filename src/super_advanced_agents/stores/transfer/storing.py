@@ -56,7 +56,7 @@ class Imported:
 
 
 class Targets(Protocol):
-    """The places that the parts of an export are imported to."""
+    """Choose the places that the parts of an export are imported to."""
 
     async def store_of(self, part: Part) -> VectorStore | str:
         """Return the store for the records of a part, or the reason why these are left out.

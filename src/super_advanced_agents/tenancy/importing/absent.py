@@ -10,7 +10,7 @@ from super_advanced_agents.tenancy.importing.stored import AbsentFile, StoredFil
 
 
 class AbsentFiles:
-    """Finds the memories of absent files again: of renamed, moved and unpacked ones.
+    """Find the memories of absent files again: of renamed, moved and unpacked ones.
 
     A file that was renamed or moved has vanished from its place. One that was unpacked has not: its zip file is still
     there. One whose place is not known, since it was imported on another machine, is recognized by its source.

@@ -22,7 +22,7 @@ _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 
 class Applier:
-    """Takes the steps of a plan.
+    """Take the steps of a plan.
 
     It may be interrupted (Ctrl-C): what was stored until then stays, the summary counts exactly that, and the next
     import does the rest.

@@ -28,7 +28,7 @@ def location_file(data_dir: Path, *, at_server: bool) -> Path | None:
 
 
 class Locations:
-    """The paths of the files that were imported on this machine, by their ids.
+    """Remember the paths of the files that were imported on this machine, by their ids.
 
     They stand in a cache and not in the memories, whose readers would learn them. Without the cache an
     import still knows the files of the folders that it looks into.

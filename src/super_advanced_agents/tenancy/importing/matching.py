@@ -24,7 +24,7 @@ class PartKey:
 
 @dataclass(slots=True)
 class Matching:
-    """The outcome for one file.
+    """Hold which parts of one file are those that are stored, changed, new or gone.
 
     Attributes:
         same: for each new part the index of the stored part that it is, unchanged but for its place; None otherwise.

@@ -24,7 +24,7 @@ _TURN_FIELDS = _OWN_FIELDS | {"speaker", "created_at"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPart:
-    """A memory that a file holds now.
+    """Hold a memory that a file holds now.
 
     Attributes:
         memory: the memory; its uid is the one that the file or its format fixes, or None.
@@ -43,7 +43,7 @@ class NewPart:
 
 @dataclass(slots=True)
 class MemoryMaker:
-    """Makes memories of the parts of one file, in order.
+    """Make memories of the parts of one file, in order.
 
     Attributes:
         file: the file.

@@ -95,7 +95,7 @@ def _step(kind: str, value: dict[str, Any]) -> Step:
 
 
 class Spool:
-    """Values kept in a temporary file without a name: they may be more than fit into memory."""
+    """Keep values in a temporary file without a name: they may be more than fit into memory."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 - closed by `close`
@@ -116,7 +116,7 @@ class Spool:
 
 
 class Plan:
-    """The steps of an import, in the order in which they are taken.
+    """Keep the steps of an import on disk, in the order in which they are taken.
 
     Attributes:
         to_store: the number of memories to embed and store.

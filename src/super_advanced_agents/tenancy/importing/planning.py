@@ -46,7 +46,7 @@ class _FileParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """The options of an import, with which it is planned.
+    """Plan an import with its options.
 
     Attributes:
         inputs: finds the files.

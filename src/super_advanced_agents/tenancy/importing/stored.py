@@ -69,7 +69,7 @@ def place_of(metadata: object, source: str | None, session: str | None) -> tuple
 
 
 class StoredFiles:
-    """The memories of files that one agent has.
+    """Read the memories of files that one agent has.
 
     Args:
         memories: the agent's memories.

@@ -27,7 +27,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A line of an imported file that cannot be stored, and the reason."""
+    """Hold a line of an imported file that cannot be stored, and the reason."""
 
     location: SourceLocation
     reason: str
@@ -35,7 +35,7 @@ class RejectedLine:
 
 @dataclass(slots=True)
 class Summary:
-    """The progress of an import: the numbers of stored memories, read files and rejected lines.
+    """Count the stored memories, read files and rejected lines of an import.
 
     Attributes:
         stored: the number of memories and turns made durable by this run.
