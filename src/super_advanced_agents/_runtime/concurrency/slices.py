@@ -1,4 +1,4 @@
-"""Long computations in one thread, in short slices by turns between their owners."""
+"""Long computations in one thread, in short slices that alternate between their owners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Job(NamedTuple):
 
 
 class SliceWorker:
-    """Run long computations in one thread, one slice of each owner's in turn.
+    """Run long computations in one thread, slice by slice, alternating between their owners.
 
     A computation is a generator that yields after each slice, at best every millisecond or two: the GIL goes to other
     threads then, and the turn to the next owner, so that nobody waits for the end of another's computation. There is

@@ -44,19 +44,19 @@ class _CachedReflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._servicer = reflection.ReflectionServicer(services)
         self._replies: dict[bytes, ServerReflectionResponse] = {}
-        self._turns = asyncio.Lock()
+        self._waiting = asyncio.Lock()
         self._free_at = 0.0
 
     async def answer(
         self, requests: AsyncIterator[ServerReflectionRequest]
     ) -> AsyncGenerator[ServerReflectionResponse, None]:
         while (request := await _next(requests)) is not None:
-            await self._wait_for_turn()
+            await self._wait_for_rate()
             yield await self._reply(request)
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_rate(self) -> None:
         # The rate is charged after the wait, so that streams which end while they wait do not delay others.
-        async with self._turns:
+        async with self._waiting:
             loop = asyncio.get_running_loop()
             if (wait_s := self._free_at - loop.time()) > 0:
                 await asyncio.sleep(wait_s)

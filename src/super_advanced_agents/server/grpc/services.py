@@ -98,18 +98,15 @@ class _OperationMethod:
     ) -> AsyncGenerator[Message | bytes, None]:
         reservation = current_context().reservation
 
-        async def search(message: stores.SearchRequest) -> Message | bytes | None:
+        async def search(message: stores.SearchRequest) -> tuple[stores.SearchRequest, Message | bytes | None]:
             await current_context().charge(1)  # each search costs as much as a call of its own
             async with self._working(reservation=_LongAnswerDeferred()):
                 try:
-                    return await self.unary(message, workspace)
+                    return message, await self.unary(message, workspace)
                 except AnswerNeedsReservationError:
-                    return None
+                    return message, None
 
-        async def search_in_turn(message: stores.SearchRequest) -> tuple[stores.SearchRequest, Message | bytes | None]:
-            return message, await search(message)
-
-        async for message, reply in map_in_order(messages, search_in_turn, ahead=_SEARCHES_AHEAD):
+        async for message, reply in map_in_order(messages, search, ahead=_SEARCHES_AHEAD):
             if reply is not None:
                 yield reply
                 continue

@@ -66,7 +66,7 @@ class HandlerContext:
         await self.request_context.charge(request_units(self.request_bytes) + work_units(request))
 
     def off_loop(self, work: Callable[[], T]) -> Future[T]:
-        """Call a function off the event loop, by turns with what other tenants convert."""
+        """Call a function off the event loop, alternating with the conversions of other tenants."""
         return self.conversions.submit(one_slice(work), owner=self.request_context.principal.tenant)
 
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:

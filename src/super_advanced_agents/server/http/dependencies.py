@@ -34,7 +34,7 @@ def context_of(request: Request) -> RequestContext:
 
 
 def in_slices(request: Request, work: Generator[None, None, T]) -> Future[T]:
-    """Run a long computation for a request off the event loop, by turns with other tenants.
+    """Run a long computation for a request off the event loop, alternating with other tenants.
 
     Raises:
         OverloadedError: too many computations are unfinished.

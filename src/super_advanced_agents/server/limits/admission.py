@@ -83,7 +83,7 @@ class Admission:
             capacity=max(_REQUEST_BYTES, message_bytes),
             per_tenant=per_tenant,
             waiting=_BODIES_WAITING,
-            turn_waiting=_BODIES_WAITING,
+            entitled_waiting=_BODIES_WAITING,
         )
         self.arriving = ArrivingBodies(
             self.request_bytes, per_tenant=per_tenant, body_bytes=message_bytes, waiting=_BODIES_WAITING

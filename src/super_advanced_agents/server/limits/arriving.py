@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from super_advanced_agents.server.limits.fair_pool import TURN_WAIT_S, FairPool
+from super_advanced_agents.server.limits.fair_pool import ENTITLED_WAIT_S, FairPool
 
 STEP_BYTES = 64 * 1024
 """The least bytes that a body reserves at once."""
@@ -29,7 +29,7 @@ class ArrivingBodies:
     """
 
     def __init__(
-        self, pool: FairPool, *, per_tenant: int, body_bytes: int, waiting: int, wait_s: float = TURN_WAIT_S
+        self, pool: FairPool, *, per_tenant: int, body_bytes: int, waiting: int, wait_s: float = ENTITLED_WAIT_S
     ) -> None:
         self._pool = pool
         self._body_bytes = body_bytes

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 WAIT_S = 0.025
 """The longest wait of a tenant that has its share: half of the time limit of a refusal."""
 
-TURN_WAIT_S = 30.0
+ENTITLED_WAIT_S = 30.0
 """The longest wait of a tenant that has less than its share, in seconds."""
 
 
@@ -31,16 +31,16 @@ class FairPool:
     wait for units which another tenant holds for long. A unit that comes free goes to the waiting tenant that holds
     the fewest, round robin among equals, and within a tenant to the request that has waited longest.
 
-    A tenant below its share waits up to `turn_wait_s`, and so does one at its share while another holds more than its
-    own; all others wait up to `wait_s`. It belongs to one event loop.
+    A tenant below its share is entitled to units and waits up to `entitled_wait_s`, and so does one at its share while
+    another holds more than its own; all others wait up to `wait_s`. It belongs to one event loop.
 
     Args:
         capacity: the number of units.
         waiting: how many requests of a tenant that has its share may wait.
-        turn_waiting: how many requests of a tenant may wait while they are sure of their turn.
+        entitled_waiting: how many requests of a tenant may wait while it is entitled to units.
         per_tenant: the most that one tenant may hold; None for the whole capacity.
         wait_s: the longest wait of a tenant that has its share, in seconds.
-        turn_wait_s: the longest wait for a turn that is sure to come, in seconds.
+        entitled_wait_s: the longest wait of a tenant that is entitled to units, in seconds.
 
     Attributes:
         capacity: the number of units.
@@ -55,10 +55,10 @@ class FairPool:
         *,
         capacity: int,
         waiting: int,
-        turn_waiting: int | None = None,
+        entitled_waiting: int | None = None,
         per_tenant: int | None = None,
         wait_s: float = WAIT_S,
-        turn_wait_s: float = TURN_WAIT_S,
+        entitled_wait_s: float = ENTITLED_WAIT_S,
     ) -> None:
         self.capacity = capacity
         self.max_waiting = waiting
@@ -66,17 +66,17 @@ class FairPool:
         self.peak = 0
         self.saturated: set[str] = set()
         self._limit = _with_reserve(capacity)
-        self._turn_waiting = turn_waiting
+        self._entitled_waiting = entitled_waiting
         self._per_tenant = per_tenant
         self._wait_s = wait_s
-        self._turn_wait_s = turn_wait_s
+        self._entitled_wait_s = entitled_wait_s
         self._accounts: dict[str, _Account] = {}
-        self._turns: OrderedDict[str, _Account] = OrderedDict()  # those with waiting requests, in the order of turns
+        self._waiters: OrderedDict[str, _Account] = OrderedDict()  # those with waiting requests, round robin
 
     @property
     def waiting(self) -> int:
         """The number of requests that wait now."""
-        return sum(len(account.waiting) for account in self._turns.values())
+        return sum(len(account.waiting) for account in self._waiters.values())
 
     def held_by(self, tenant: str) -> int:
         """Return the number of units that a tenant holds."""
@@ -139,8 +139,8 @@ class FairPool:
             return True
         account = self._accounts.get(tenant) or self._open_account(tenant)
         patient = patient or self._is_entitled(account, amount)
-        turns = self.capacity if self._turn_waiting is None else self._turn_waiting
-        longest, wait_s = (turns, self._turn_wait_s) if patient else (self.max_waiting, self._wait_s)
+        entitled = self.capacity if self._entitled_waiting is None else self._entitled_waiting
+        longest, wait_s = (entitled, self._entitled_wait_s) if patient else (self.max_waiting, self._wait_s)
         if len(account.waiting) >= longest:
             self.saturated.add(tenant)
             self._close_if_empty(account)
@@ -149,7 +149,7 @@ class FairPool:
         waiter: asyncio.Future[bool] = loop.create_future()
         entry = (waiter, amount)
         account.waiting.append(entry)
-        self._turns[tenant] = account
+        self._waiters[tenant] = account
         if len(account.waiting) >= longest:
             self.saturated.add(tenant)
         deadline = loop.call_later(wait_s, self._give_up, account, entry)
@@ -196,7 +196,7 @@ class FairPool:
         if account.waiting or account.held + amount > self._most:
             return False
         in_flight = self.in_flight + amount
-        if in_flight <= self.capacity and not self._turns:
+        if in_flight <= self.capacity and not self._waiters:
             return True
         return in_flight <= self._limit and self._is_below_share(account, amount)
 
@@ -218,7 +218,7 @@ class FairPool:
             if in_flight > self.capacity and not self._is_below_share(account, amount):
                 return
             account.waiting.popleft()
-            self._turns.move_to_end(account.tenant)
+            self._waiters.move_to_end(account.tenant)
             self._after_waiting(account)
             if not waiter.done():
                 account.held += amount
@@ -230,7 +230,7 @@ class FairPool:
         # The account that holds the fewest. At most as many tenants as the pool has units hold one, so the search is
         # short: it ends at the first account that holds none.
         chosen, most = None, self._most
-        for account in self._turns.values():
+        for account in self._waiters.values():
             if account.held + account.waiting[0][1] > most:
                 continue
             if chosen is None or account.held < chosen.held:
@@ -253,7 +253,7 @@ class FairPool:
     def _after_waiting(self, account: _Account) -> None:
         self.saturated.discard(account.tenant)
         if not account.waiting:
-            del self._turns[account.tenant]
+            del self._waiters[account.tenant]
 
 
 def _with_reserve(capacity: int) -> int:

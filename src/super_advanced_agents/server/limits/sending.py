@@ -48,7 +48,7 @@ class SendingAnswers:
         self._pool = FairPool(
             capacity=2 * capacity_bytes,
             waiting=_WAITING,
-            turn_waiting=_WAITING,
+            entitled_waiting=_WAITING,
             wait_s=_WAIT_S,
         )
 

@@ -80,7 +80,7 @@ class MCPEndpoint:
         The MCP library is loaded at the first request: it takes a second, and 15 MiB of an idle server.
         """
         self._opened, self._wanted, self._ending = asyncio.Future(), asyncio.Event(), asyncio.Event()
-        self._slots = FairPool(capacity=_SLOTS, waiting=_WAITING, turn_waiting=_WAITING)
+        self._slots = FairPool(capacity=_SLOTS, waiting=_WAITING, entitled_waiting=_WAITING)
         serving = asyncio.create_task(self._serve(), name="mcp")
         try:
             yield

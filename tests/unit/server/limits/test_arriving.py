@@ -15,7 +15,7 @@ STEP = 64 * KIB
 
 
 def _bodies(*, capacity=40 * STEP, per_tenant=20 * STEP, body_bytes=8 * STEP, waiting=100, wait_s=60.0):
-    pool = FairPool(capacity=capacity, per_tenant=per_tenant, waiting=waiting, turn_waiting=waiting)
+    pool = FairPool(capacity=capacity, per_tenant=per_tenant, waiting=waiting, entitled_waiting=waiting)
     arriving = ArrivingBodies(pool, per_tenant=per_tenant, body_bytes=body_bytes, waiting=waiting, wait_s=wait_s)
     return pool, arriving
 

@@ -73,7 +73,7 @@ async def test_tenant_below_its_share_takes_the_reserve_at_once_and_then_waits_f
 
 async def test_tenant_that_waits_for_its_turn_is_refused_in_the_end():
     """Its queue is bounded in number and in time, too."""
-    pool = _pool(1, turn_waiting=1, turn_wait_s=0.01)
+    pool = _pool(1, entitled_waiting=1, entitled_wait_s=0.01)
     assert await pool.enter("hostile")
     assert await pool.enter("acme")  # from the reserve
     [waiting] = await _started(pool.enter("globex"))
@@ -85,7 +85,7 @@ async def test_tenant_that_waits_for_its_turn_is_refused_in_the_end():
 
 async def test_free_units_go_to_the_tenant_with_the_fewest_and_in_turn_among_equals():
     """A tenant with many waiting requests gets no more than one with few."""
-    pool = _pool(2, turn_waiting=10)
+    pool = _pool(2, entitled_waiting=10)
     for _ in range(2):
         assert await pool.enter("hostile")
     assert await pool.enter("acme")
