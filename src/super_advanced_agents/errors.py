@@ -7,7 +7,7 @@
     │   ├── DimensionMismatchError                a vector has another length than the store
     │   └── FilterError                           a `where` filter is malformed
     ├── ResourceClosedError                       use after close
-    ├── DeadlineExceededError                 the work took longer than it may
+    ├── DeadlineExceededError                     the work took longer than it may
     ├── OverloadedError                           a bounded queue is full; carries `retry_after_s`
     ├── ModelNotFoundError                        the model is unknown, not pulled, or damaged
     ├── EmbeddingError                            an embedding engine failed
@@ -36,7 +36,7 @@ server said about an error is in `said`, for the operator alone: a server of thi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "AgentError",
@@ -128,6 +128,10 @@ class InvalidInputError(SuperAdvancedAgentsError, ValueError):
     def __init__(self, message: str, *, field: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.field = field
+
+    def for_field(self, field: str) -> Self:
+        """Return this error about another field, whose name replaces the old one in the message."""
+        return type(self)(self.message.replace(self.field, field, 1), field=field, hint=self.hint)
 
 
 class DimensionMismatchError(InvalidInputError):

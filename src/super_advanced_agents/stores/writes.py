@@ -235,8 +235,6 @@ def _named_for_one() -> Iterator[None]:
         yield
     except InvalidInputError as exc:
         many, first, rest = exc.field.partition("[0]")
-        if first and many in _NAMES_FOR_ONE:
-            field = _NAMES_FOR_ONE[many] + rest
-            exc.args = (exc.message.replace(exc.field, field, 1),)
-            exc.field = field
-        raise
+        if not first or many not in _NAMES_FOR_ONE:
+            raise
+        raise exc.for_field(_NAMES_FOR_ONE[many] + rest) from exc

@@ -208,8 +208,7 @@ def _renamed_items(sent: int) -> Iterator[None]:
         item = _ITEM.match(exc.field)
         if item is None:
             raise
-        field = f"items[{int(item[1]) + sent}]{exc.field[item.end() :]}"
-        raise type(exc)(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
+        raise exc.for_field(f"items[{int(item[1]) + sent}]{exc.field[item.end() :]}") from exc
 
 
 def check_where(where: Where | None) -> None:

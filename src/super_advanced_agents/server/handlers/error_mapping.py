@@ -53,5 +53,4 @@ def rename_error_fields(body: str = "", *, question: str = "query") -> Iterator[
             field = question if exc.field == "query_text" else _MEMBER_OF_ARGUMENT[exc.field]
         else:
             raise
-        message = exc.message.replace(exc.field, field, 1)
-        raise type(exc)(message, field=field, hint=exc.hint) from exc
+        raise exc.for_field(field) from exc

@@ -186,8 +186,7 @@ def _naming_message(index: int) -> Iterator[None]:
     except InvalidInputError as exc:
         if exc.field not in {"query_text", "message"}:
             raise
-        field_name = f"messages[{index}].content"
-        raise InvalidInputError(exc.message.replace(exc.field, field_name, 1), field=field_name, hint=exc.hint) from exc
+        raise exc.for_field(f"messages[{index}].content") from exc
 
 
 def language_model_names(settings: Settings) -> tuple[str, ...]:

@@ -131,8 +131,7 @@ def renamed_field(argument: str, member: str) -> Iterator[None]:
     except InvalidInputError as exc:
         if not exc.field.startswith(argument):
             raise
-        field = (member + exc.field.removeprefix(argument)).lstrip(".")
-        raise type(exc)(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
+        raise exc.for_field((member + exc.field.removeprefix(argument)).lstrip(".")) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,5 +282,4 @@ def _renamed_text_fields(*, single: bool) -> Iterator[None]:
         if not exc.field.startswith(("text", "tokens")):
             raise
         _, bracket, index = exc.field.partition("[")
-        field = "input" if single else f"input{bracket}{index}"
-        raise InvalidInputError(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
+        raise exc.for_field("input" if single else f"input{bracket}{index}") from exc
