@@ -82,7 +82,7 @@ class Internals:
         [tenant] = self.index._tenants.values()
         return {
             **tenant.metadata.sizes(),
-            "expiry times": tenant.expiry_count,
+            "expiry times": len(tenant._expiry),
             "expiry times of versions": len(self.index.versions._expiring),
             **{f"rows of scope {scope}": len(rows) for scope, rows in self.index._scopes.items()},
         }

@@ -27,11 +27,6 @@ class Channel(Generic[T]):
         self._receiver: Future[None] | None = None
         self._changed = threading.Condition()
 
-    @property
-    def consumer_left(self) -> bool:
-        """True once the consumer has stopped reading; the producer should stop then."""
-        return self._consumer_left
-
     def put(self, item: T) -> bool:
         """Add an item, blocking while the channel is full; return False if the consumer has left."""
         with self._changed:

@@ -41,11 +41,6 @@ class TenantRows:
         """True if rows have an expiry time."""
         return bool(len(self._expiry))
 
-    @property
-    def expiry_count(self) -> int:
-        """The number of rows with an expiry time, deleted ones included."""
-        return len(self._expiry)
-
     def add(self, row: int, expires_at: float | None) -> None:
         """Add a row, with its expiry time in seconds since the epoch; None if it does not expire."""
         self.rows.add(row)
