@@ -12,6 +12,7 @@ import numpy as np
 DIM, WIDE_DIM, COUNT = 384, 1_536, 1_000
 TEXT = ("word " * 13_107)[: 64 * 1024]
 VALUES = list(range(1_000))
+SHUFFLED = random.Random(1).sample(VALUES, len(VALUES))
 UIDS = [f"{n:0256}" for n in range(COUNT)]
 UPLOAD = "UPLOAD"
 """Stands in a path for the id that the call before was answered with."""
@@ -93,10 +94,7 @@ def setup_calls():
     yield Call("POST", f"{_AGENT}/memories", {"memories": memories})
 
 
-def largest_calls():
-    """Return the largest legal calls of each operation that has a route, by its name; none where all are short."""
-    query, uids = _vectors(1, DIM, 4)[0], [f"r{n}" for n in range(COUNT)]
-    shuffled = random.Random(1).sample(VALUES, len(VALUES))
+def _process_calls():
     return {
         "health": (),
         "healthHead": (),
@@ -107,14 +105,20 @@ def largest_calls():
         "metrics": (),  # for keys with the scope `metrics` alone
         "listAuditEntries": (Call("GET", "/v1/audit?limit=1000"),),
         "stats": (Call("GET", "/v1/stats"),),
+    }
+
+
+def _collection_calls():
+    query, uids = _vectors(1, DIM, 4)[0], [f"r{n}" for n in range(COUNT)]
+    return {
         "addRecords": (Call("POST", "/v1/collections/wide/records", {"vectors": _vectors(COUNT, WIDE_DIM, 2)}),),
         "putRecords": (Call("PUT", f"{_COLLECTION}/records", {"records": _records()}),),
         "updateRecord": (Call("PATCH", f"{_COLLECTION}/records", {"uid": "r1", "changes": _metadata(1)}),),
         "deleteRecords": (Call("POST", f"{_COLLECTION}/records:delete", {"uids": UIDS}),),
         "getRecords": (Call("POST", f"{_COLLECTION}/records:get", {"uids": uids}),),
-        "countRecords": (Call("POST", f"{_COLLECTION}/records:count", {"where": {"a": {"$in": shuffled}}}),),
+        "countRecords": (Call("POST", f"{_COLLECTION}/records:count", {"where": {"a": {"$in": SHUFFLED}}}),),
         "scanRecords": (
-            Call("POST", f"{_COLLECTION}/records:scan", {"where": {"a": {"$in": shuffled}}, "limit": COUNT}),
+            Call("POST", f"{_COLLECTION}/records:scan", {"where": {"a": {"$in": SHUFFLED}}, "limit": COUNT}),
         ),
         "searchCollectionBatch": (
             Call("POST", f"{_COLLECTION}/search:batch", {"query_vectors": _vectors(100, DIM, 4), "top_k": 100}),
@@ -132,6 +136,11 @@ def largest_calls():
         "listCollections": (Call("GET", "/v1/collections"),),
         "getCollection": (Call("GET", _COLLECTION),),
         "deleteCollection": (),
+    }
+
+
+def _agent_calls():
+    return {
         "search": (_search("/search", query=TEXT, explain=True),),
         "remember": (
             Call(
@@ -151,11 +160,11 @@ def largest_calls():
         ),
         "searchMemories": (_search(f"{_AGENT}/search", query=TEXT, explain=True),),
         "recall": (Call("GET", f"{_AGENT}/memories/m2"),),
-        "scanMemories": (Call("POST", f"{_AGENT}/memories:scan", {"where": {"n": {"$in": shuffled}}, "limit": COUNT}),),
+        "scanMemories": (Call("POST", f"{_AGENT}/memories:scan", {"where": {"n": {"$in": SHUFFLED}}, "limit": COUNT}),),
         "listMemories": (Call("GET", f"{_AGENT}/memories?limit={COUNT}"),),
         "forgetMemories": (Call("POST", f"{_AGENT}/memories:forget", {"uids": UIDS}),),
         "forget": (Call("DELETE", f"{_AGENT}/memories/m3"),),
-        "countMemories": (Call("POST", f"{_AGENT}/memories:count", {"where": {"n": {"$in": shuffled}}}),),
+        "countMemories": (Call("POST", f"{_AGENT}/memories:count", {"where": {"n": {"$in": SHUFFLED}}}),),
         "countAllMemories": (Call("GET", f"{_AGENT}/memories:count"),),
         "agentChat": (Call("POST", f"{_AGENT}/chat", {"message": "one word", "top_k": 100}),),
         "ask": (Call("POST", f"{_AGENT}/ask", {"question": "one word", "top_k": COUNT}),),
@@ -163,6 +172,11 @@ def largest_calls():
         "getAgent": (),
         "putAgent": (Call("PUT", "/v1/agents/b", {"description": "d" * 1_000}),),
         "deleteAgent": (),
+    }
+
+
+def _orchestrator_calls():
+    return {
         "route": _orchestrated("route"),
         "chain": _orchestrated("chain", names=["a"] * 1_000),
         "fallback": _orchestrated("fallback", primary="a", backup=["a"] * 1_000),
@@ -170,6 +184,11 @@ def largest_calls():
         "collaborate": _orchestrated("collaborate", names=["a"] * 1_000),
         "supervise": (),
         "listOrchestrators": (Call("GET", "/v1/orchestrators"),),
+    }
+
+
+def _job_calls():
+    return {
         "submitJob": (
             Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"question": "x" * 1_000_000}}),
             *(Call("POST", "/v1/jobs", {"kind": "ask_agent", "arguments": {"v": v}}, (422,)) for v in _many_values()),
@@ -203,6 +222,11 @@ def largest_calls():
         ),
         "pauseSchedule": (),
         "deleteSchedule": (),
+    }
+
+
+def _other_calls():
+    return {
         "embeddings": tuple(
             Call(
                 "POST",
@@ -228,4 +252,16 @@ def largest_calls():
             _tool("job_status", id="x" * 256),
         ),
         "mcpAgent": (_tool("recall", query="x", top_k=COUNT)._replace(path="/mcp/default"),),
+    }
+
+
+def largest_calls():
+    """Return the largest legal calls of each operation that has a route, by its name; none where all are short."""
+    return {
+        **_process_calls(),
+        **_collection_calls(),
+        **_agent_calls(),
+        **_orchestrator_calls(),
+        **_job_calls(),
+        **_other_calls(),
     }
