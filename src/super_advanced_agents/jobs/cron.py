@@ -52,7 +52,7 @@ def times_after(cron: str, zone: str, after: float) -> Iterator[float]:
 
 
 def latest_times(cron: str, zone: str, after: float, until: float, n: int) -> list[float]:
-    """Return the latest `n` times of a cron expression after a time and until another, ascending.
+    """Return the latest `n` times of a cron expression between two times, ascending.
 
     Raises:
         InvalidInputError: the expression or the zone is not valid.
