@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from super_advanced_agents.formats.content import Content
 from super_advanced_agents.formats.parts import NotUnderstoodError, UnreadableError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_MEMBERS = 100_000
 MAX_UNPACKED_BYTES = 8 << 30
 _MAX_RATIO = 200
+_DIRECTORY_BYTES = 32 << 20
+_ENTRY = b"PK\x01\x02"
 _BUFFER_BYTES = 64 * 1024
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -39,6 +41,20 @@ def is_archive(content: Content) -> bool:
     return content.head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
+def open_archive(file: IO[bytes]) -> zipfile.ZipFile:
+    """Open a zip file whose directory is within the limits, before it takes memory.
+
+    Raises:
+        NotUnderstoodError: it is damaged, or its directory is too long.
+    """
+    try:
+        return zipfile.ZipFile(cast("IO[bytes]", _ArchiveFile(file)))
+    except NotUnderstoodError:
+        raise
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as exc:
+        raise NotUnderstoodError("the zip file is damaged") from exc
+
+
 def open_members(archive: zipfile.ZipFile, name: str) -> Iterator[Content]:
     """Yield the members of a zip file in the order of their names.
 
@@ -51,10 +67,16 @@ def open_members(archive: zipfile.ZipFile, name: str) -> Iterator[Content]:
     Raises:
         NotUnderstoodError: it holds too many members, unpacks to too much, or is an office document.
     """
-    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    members = {info.filename for info in archive.infolist() if not info.is_dir()}
     if "[Content_Types].xml" in members or "mimetype" in members:
         raise NotUnderstoodError("it is an office document or a book")
     _check_size(archive, len(members))
+    yield from member_contents(archive, name)
+
+
+def member_contents(archive: zipfile.ZipFile, name: str) -> Iterator[Content]:
+    """Yield the members of a zip file that `open_members` has checked, as it does."""
+    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
     contents: dict[str, Content] = {}
 
     def content_of(path: str) -> Content | None:
@@ -95,6 +117,24 @@ def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
         return io.BufferedReader(_Member(archive.open(info)), _BUFFER_BYTES)
     except _DAMAGE as exc:
         raise UnreadableError("it cannot be unpacked") from exc
+
+
+class _ArchiveFile:
+    # `ZipFile` reads the whole directory in one piece, and makes an object of each entry before anybody can count them.
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+        self._read = file.read
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _DIRECTORY_BYTES:
+            raise NotUnderstoodError(
+                f"its directory is longer than {_DIRECTORY_BYTES >> 20} MiB, the limit", hint="unpack it"
+            )
+        content = self._read(size)
+        if content.count(_ENTRY) > MAX_MEMBERS:
+            raise NotUnderstoodError(f"it holds more than {MAX_MEMBERS} files, the limit", hint="unpack it")
+        return content
 
 
 class _Member(io.RawIOBase):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from mimetypes import guess_type
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from super_advanced_agents.formats.parts import NotUnderstoodError, UnreadableError
@@ -140,6 +141,32 @@ class Content:
                 f"it is not UTF-8 at byte {exc.start}", hint="convert it, for example with iconv"
             ) from None
         return text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def file_content(path: Path, name: str, *, named: bool, known: dict[Path, Content]) -> Content:
+    """Return the content of a file on this machine.
+
+    Args:
+        path: the path of the file.
+        name: its path as its memories name it.
+        named: whether somebody named this very file.
+        known: keeps the files that lie beside it, with what parsers found out about them.
+    """
+
+    def beside(relative: str) -> Content | None:
+        other = Path(os.path.normpath(path.parent / relative))
+        if other not in known and other.is_file() and not other.is_symlink():
+            known[other] = Content(other.name, partial(_open, other))
+        return known.get(other)
+
+    return Content(name, partial(_open, path), beside=beside, named=named)
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise UnreadableError(f"it cannot be read: {exc.strerror}") from exc
 
 
 def _utf8_lines(file: IO[bytes]) -> Iterator[Line]:

@@ -12,7 +12,7 @@ import tomllib
 
 from super_advanced_agents.types import JSONValue
 
-_FIELD = re.compile(r"""("[^"]+"|'[^']+'|[\w][\w .\-/()]*?)\s*:(?:\s+(.*)|)$""")
+_FIELD = re.compile(r"""("[^"]+"|'[^']+'|[\w][\w .\-/()]*+)\s*+:(?:\s+(.*)|)$""")
 _ITEM = re.compile(r"\s*-(?:\s+(.*)|)$")
 _BLOCK = re.compile(r"([|>])[+-]?\d?\s*(?:#.*)?")
 _LISTED = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*(?=,|$)|[^,]+""")
@@ -55,7 +55,7 @@ def _parse(lines: list[str]) -> dict[str, JSONValue] | None:
             continue
         match = None if line[0] in " \t-" else _FIELD.match(line)
         if match:
-            name = _unquoted(match[1]) if match[1][0] in "'\"" else match[1]
+            name = _unquoted(match[1]) if match[1][0] in "'\"" else match[1].rstrip()
             value = (match[2] or "").strip()
             block = _BLOCK.fullmatch(value)
             joint = " " if block is not None and block[1] == ">" else "\n"

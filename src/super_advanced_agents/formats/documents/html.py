@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from super_advanced_agents.formats.content import Content
 from super_advanced_agents.formats.documents.composing import Block, Composer, document_names
-from super_advanced_agents.formats.parts import Item
+from super_advanced_agents.formats.parts import Item, UnreadableError
 
 _MAX_BYTES = 16 << 20
 _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "nav", "iframe", "object", "select", "button"})
@@ -73,7 +73,7 @@ def read_html(content: Content) -> Iterator[Item]:
         encoding = charset[1].decode("ascii", errors="replace")
     try:
         text = raw.decode(encoding, errors="replace")
-    except LookupError:
+    except (LookupError, ValueError):  # no encoding of texts, or one that replaces nothing
         text = raw.decode("utf-8", errors="replace")
     pieces = _pieces(text)
     title = next((piece.text for piece in pieces if piece.kind == "title"), "")
@@ -107,8 +107,11 @@ def _table(rows: list[_Piece]) -> Block:
 
 def _pieces(text: str) -> list[_Piece]:
     reader = _Reader()
-    reader.feed(text)
-    reader.close()
+    try:
+        reader.feed(text)
+        reader.close()
+    except AssertionError:  # of the standard library's parser, before Python 3.13 for marks such as "<!["
+        raise UnreadableError("the page is damaged") from None
     reader.flush()
     return reader.pieces
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from super_advanced_agents.tenancy.importing.shards import Shards
 
 _MAX_SHARD_SIZE = 100_000
+_MAX_PARTS = 500_000  # of one file: about 200 bytes each stay in memory until it is compared
 _KNOWN = Path("cache", ".imported-files")
 _Place: TypeAlias = Path | tuple[str, Path]
 """A file or folder, or the name of an upload with the file that holds its bytes."""
@@ -78,13 +79,14 @@ async def import_files(
     summary, ended = Summary(), threading.Event()
     try:
         async with _place(context, folder, path) as place:
-            options = _Options(place, memory_type, file_format, sync, context.runtime.settings.data_dir / _KNOWN)
+            known = context.runtime.settings.data_dir / _KNOWN
+            options = _Options(place, memory_type, file_format, sync, known, ended)
             if shard_size:
                 return await import_in_shards(
                     context, agent, folder, partial(_plan_shards, options, target, shard_size)
                 )
             async with context.reporting("imports memories") as report:
-                await in_thread(lambda: _import(options, target, summary, report, ended), name="import files")
+                await in_thread(lambda: _import(options, target, summary, report), name="import files")
     finally:
         ended.set()
     return result_of(summary, folder)
@@ -97,13 +99,15 @@ class _Options:
     file_format: str | None
     sync: bool
     known: Path
+    ended: threading.Event
 
 
 @contextmanager
 def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iterator[Plan]:
     # Imported here, as an idle server has no use for the parsers of files: 3 MB.
     from super_advanced_agents.formats import FORMAT_NAMES, UNDERSTOOD
-    from super_advanced_agents.tenancy.importing.files import Inputs
+    from super_advanced_agents.formats.parser_process import ParserProcess
+    from super_advanced_agents.tenancy.importing.files import Inputs, file_to_parse
     from super_advanced_agents.tenancy.importing.locations import Locations
     from super_advanced_agents.tenancy.importing.planning import Planning
     from super_advanced_agents.tenancy.importing.uploaded import UploadedInputs
@@ -116,6 +120,7 @@ def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iter
             hint=f"use one of {', '.join(FORMAT_NAMES)}",
         )
     with ExitStack() as stack:
+        parser = stack.enter_context(ParserProcess(options.ended))
         planning = Planning(
             inputs=UploadedInputs(*place, stack) if isinstance(place, tuple) else Inputs([place], stack),
             locations=Locations(None if isinstance(place, tuple) else options.known),
@@ -124,6 +129,8 @@ def _planned(options: _Options, target: AsyncLLMAgent, summary: Summary) -> Iter
             sync=options.sync,
             summary=summary,
             on_rejected=ignore,
+            read=lambda file, format_: parser.read(file_to_parse(file, format_)),
+            max_parts=_MAX_PARTS,
         )
         summary.passed_over = planning.inputs.passed_over
         files = list(planning.inputs.find())
@@ -139,10 +146,9 @@ def _import(
     target: AsyncLLMAgent,
     summary: Summary,
     report: Callable[[int, int | None], None],
-    ended: threading.Event,
 ) -> None:
     with _planned(options, target, summary) as plan:
-        apply_plan(plan, target, summary, report, ended)
+        apply_plan(plan, target, summary, report, options.ended)
 
 
 def _plan_shards(options: _Options, target: AsyncLLMAgent, size: int, shards_folder: Path) -> tuple[Summary, Shards]:

@@ -6,19 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.formats import Content, NotUnderstoodError, UnreadableError
-from super_advanced_agents.formats.archives import is_archive, open_members
+from super_advanced_agents.formats import Content, FileFormat, NotUnderstoodError
+from super_advanced_agents.formats.archives import is_archive, open_archive, open_members
+from super_advanced_agents.formats.content import file_content
+from super_advanced_agents.formats.parser_process import FileToParse
 
 STDIN = "stdin"
 _MAX_SOURCE_CHARS = 1_024
@@ -107,10 +108,7 @@ class Inputs:
         Raises:
             NotUnderstoodError: the file is damaged, or beyond a limit.
         """
-        try:
-            archive = self._stack.enter_context(zipfile.ZipFile(self._stack.enter_context(file.content.open())))
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as exc:
-            raise NotUnderstoodError("the zip file is damaged") from exc
+        archive = self._stack.enter_context(open_archive(self._stack.enter_context(file.content.open())))
         prefix = f"{file.source}/"
         for member in open_members(archive, file.source):
             inner = member.name[len(prefix) :]
@@ -152,13 +150,7 @@ class Inputs:
                 self.passed_over[reason] += count
 
     def _content(self, path: Path, source: str, *, named: bool) -> Content:
-        def beside(relative: str) -> Content | None:
-            other = Path(os.path.normpath(path.parent / relative))
-            if other not in self._contents and other.is_file() and not other.is_symlink():
-                self._contents[other] = Content(other.name, partial(_open, other))
-            return self._contents.get(other)
-
-        return Content(_sanitize_name(source), partial(_open, path), beside=beside, named=named)
+        return file_content(path, _sanitize_name(source), named=named, known=self._contents)
 
     def _stdin(self) -> Input:
         return Input(Content("", _Spool(self._stack).open), None, "")
@@ -180,16 +172,22 @@ class _Spool:
         return os.fdopen(os.dup(self._file.fileno()), "rb")
 
 
-def _open(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as exc:
-        raise UnreadableError(f"it cannot be read: {exc.strerror}") from exc
-
-
 def _sanitize_name(name: str) -> str:
     # A file name may hold control characters and any length; a memory's source may not.
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)[-_MAX_SOURCE_CHARS:]
+
+
+def file_to_parse(file: Input, format_: FileFormat) -> FileToParse:
+    """Return a file as another process finds it; standard input has no place there."""
+    if file.path is None:
+        raise NotUnderstoodError("standard input cannot be parsed in another process")
+    return FileToParse(
+        path=file.path,
+        format_name=format_.name,
+        name=file.content.name,
+        inner=file.inner,
+        named=file.content.named,
+    )
 
 
 def is_zip(file: Input) -> bool:

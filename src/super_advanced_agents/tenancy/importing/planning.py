@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
@@ -11,6 +11,7 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.formats import (
     UNDERSTOOD,
     FileFormat,
+    Item,
     NotUnderstoodError,
     Part,
     PassedOver,
@@ -65,6 +66,8 @@ class Planning:
     sync: bool
     summary: Summary
     on_rejected: Callable[[RejectedLine], None]
+    read: Callable[[Input, FileFormat], Iterator[Item]] = lambda file, format_: format_.read(file.content)
+    max_parts: int | None = None
 
     def plan(self, files: Iterable[Input], memories: Scans) -> Plan:
         """Parse the files, and return the steps that make an agent's memories hold what they do."""
@@ -166,7 +169,11 @@ class _Planner:
         # A file that was imported with a larger folder before keeps the longer source.
         source = known if known.endswith(f"/{file.source}") else file.source
         maker = MemoryMaker(file, source, self._options.memory_type)
-        for item in format_.read(file.content):
+        for item in self._options.read(file, format_):
+            if self._options.max_parts is not None and len(parts.keys) >= self._options.max_parts:
+                parts.problems += 1
+                self._reject(file, 0, f"it has more than {self._options.max_parts:,} entries; split it")
+                break
             if isinstance(item, PassedOver):
                 self._summary.left_out[item.what] += 1
                 parts.left_out += 1
