@@ -41,6 +41,11 @@ def stage_of(request: Request[Any]) -> str:
     return _STAGES.get(type(request), "read")
 
 
+def computes_inline(size: int) -> bool:
+    """Return whether a computation on `size` records runs at once, in its caller's thread."""
+    return size <= _MAX_INLINE_RECORDS or driven_by_thread()
+
+
 class RequestExecutor(Resource, ABC):
     """Build, validate and execute requests, each of which describes one store operation.
 
@@ -122,7 +127,7 @@ class RequestExecutor(Resource, ABC):
         Raises:
             OverloadedError: too many large computations wait.
         """
-        if size <= _MAX_INLINE_RECORDS or driven_by_thread():
+        if computes_inline(size):
             return work()
         with self._closing:
             if self._validation_workers is None:

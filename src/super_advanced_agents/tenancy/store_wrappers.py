@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar, cast
 
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.executor import Value, computes_inline
 from super_advanced_agents.stores.requests import (
     AddRequest,
     HybridSearchRequest,
@@ -119,6 +121,13 @@ class CollectionStore(VectorStore):
         del tenant
         async with self._collections.using(self._tenant, self._entry) as store:
             return await store.anamespaces(limit=limit)
+
+    async def acompute(self, work: Callable[[], Value], size: int) -> Value:
+        """Run a computation as the opened collection does: in its thread when `size` is large."""
+        if computes_inline(size):
+            return work()
+        async with self._collections.using(self._tenant, self._entry) as store:
+            return await store.acompute(work, size)
 
     async def _execute(self, request: Request[R]) -> R:
         async with self._collections.using(self._tenant, self._entry) as store:

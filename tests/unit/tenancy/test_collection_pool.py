@@ -49,6 +49,22 @@ async def test_collection_survives_a_restart_with_its_records_and_settings(tmp_p
         assert (found.uid, found.metadata) == ("a", {"text": "hello"})
 
 
+async def test_large_writes_of_a_collection_share_its_thread(tmp_path):
+    """Each is made through an object of its own, and none of those leaves a thread behind when all is closed."""
+
+    def threads():
+        return [thread.name for thread in threading.enumerate() if thread.name == "store validation"]
+
+    async with Runtime(_settings(tmp_path)) as runtime:
+        await runtime.aopen()
+        workspace = Workspace(runtime, "default")
+        await workspace.acreate_collection("notes", dim=3)
+        for _ in range(3):
+            await (await workspace.acollection("notes")).aadd_batch([ONE] * 100)
+        assert len(threads()) == 1
+    assert threads() == []
+
+
 async def test_tenants_have_separate_collections_of_the_same_name(tmp_path):
     """Neither tenant sees or deletes the other's collection."""
     async with Runtime(_settings(tmp_path)) as runtime:
