@@ -69,7 +69,7 @@ def _configure(folder: Path, *, authorization: bool) -> tuple[str, str]:
     config.set("proxy.timeTickInterval", 20)
     config.set("log.level", "error")
     config.set("authorization_enabled", authorization)
-    start = 20_000 + os.getpid() % 20_000  # servers that start at once look for free ports at different places
+    start = 20_000 + os.getpid() % 12_000  # servers that start at once look for free ports at different places
     for at, name in enumerate(sorted(key for key in config.configurable_items if key.endswith("_port"))):
         config.configurable_items[name][1] = start + 20 * at
     config.resolve()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from tests.ports import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -40,9 +40,7 @@ def pooled(url: str) -> Iterator[str]:
     server = conninfo_to_dict(url)
     database = server.pop("dbname", "postgres")
     folder = Path(tempfile.mkdtemp(prefix="saa-pgbouncer-", dir="/tmp"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     known = {name: server[name] for name in ("host", "port", "user", "password") if name in server}
     settings = folder / "pgbouncer.ini"
     lines = _SETTINGS.format(server=" ".join(f"{k}={v}" for k, v in known.items()), port=port, folder=folder)

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+from tests.ports import free_port
 
 _SETTINGS = {"max_connections": "50", "shared_buffers": "128MB", "log_min_messages": "fatal", "timezone": "UTC"}
 
@@ -35,9 +35,7 @@ class PostgresServer:
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self.folder.chmod(0o755)  # a client of another user opens the socket
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         if copy_of is None:
             self._run("initdb", "-D", str(self.data), "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres")
         else:

@@ -11,18 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.certificate import write_self_signed_certificate
+from tests.ports import free_port
 
 ADDRESS = "127.0.0.3"
 """The address from which the proxies call the server, so that it can tell them from callers of this machine."""
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "proxies"
-
-
-def free_port():
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Proxy:

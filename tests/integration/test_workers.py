@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 
 import httpx2
 import pytest
 from tests.crash.replicas.embedding_server import DIM, embedding_server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def _free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def environment(postgres_schema_url):
 
 def test_workers_serve_one_port_and_one_that_dies_is_replaced(machine, environment):
     """They are one service, and end together."""
-    port = _free_port()
+    port = free_port()
     process = machine.start(
         "serve", "--workers", 2, "--port", port, "--no-grpc", "--json", environment=environment, stderr=None
     )

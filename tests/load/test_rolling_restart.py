@@ -13,7 +13,8 @@ from collections import Counter
 
 import httpx2
 import pytest
-from tests.integration.proxied import free_port, haproxy, is_installed
+from tests.integration.proxied import haproxy, is_installed
+from tests.ports import free_port
 
 from super_advanced_agents.server.auth.key_store import new_key
 
@@ -38,7 +39,7 @@ class Replica:
         while True:
             assert self._process.poll() is None
             try:
-                if httpx2.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False).status_code == 200:
+                if httpx2.get(f"http://127.0.0.1:{self.port}/readyz", trust_env=False, timeout=60).status_code == 200:
                     return
             except httpx2.TransportError:
                 pass

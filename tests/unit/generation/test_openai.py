@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from tests.ports import free_port
 
 from super_advanced_agents.errors import (
     GenerationError,
@@ -245,8 +246,7 @@ def test_generation_is_retried_only_before_its_first_token(server):
 
 def test_refused_connection_raises_an_error_that_names_the_server():
     """The message contains the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/v1"
     with LLMGenerator("m", base_url=url, max_retries=0) as llm, pytest.raises(GenerationError, match=str(port)):
         llm.generate("Hi")
