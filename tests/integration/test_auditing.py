@@ -105,5 +105,9 @@ def test_audit_log_of_one_tenant_shows_nothing_of_another(machine):
     with machine.server() as client:
         client.post(_MEMORIES, json={"text": "texttt"}).raise_for_status()
         headers = {"Authorization": f"Bearer {other}"}
-        found = httpx2.get(client.base_url.join("/v1/audit"), headers=headers).raise_for_status().json()["entries"]
+        found = (
+            httpx2.get(client.base_url.join("/v1/audit"), headers=headers, timeout=60)
+            .raise_for_status()
+            .json()["entries"]
+        )
     assert {entry["tenant"] for entry in found} == {"globex"}

@@ -49,7 +49,7 @@ def _sent(url, key, path, body, *, missing=0):
 def test_bodies_that_do_not_come_take_no_permit_of_another_tenant(server):
     """Each of many requests lacks its last byte."""
     url, hostile, key = server
-    with ExitStack() as requests, httpx2.Client(base_url=url, headers=_bearer(key)) as client:
+    with ExitStack() as requests, httpx2.Client(base_url=url, headers=_bearer(key), timeout=60) as client:
         for n in range(60):
             path, body = (("/search", {"query": "x"}), (MEMORIES, {"text": "x"}))[n % 2]
             requests.enter_context(_sent(url, hostile, path, body, missing=1))
@@ -61,7 +61,7 @@ def test_bodies_that_do_not_come_take_no_permit_of_another_tenant(server):
 def test_answers_that_nobody_reads_take_no_permit_of_their_own_tenant(server):
     """A permit is held while the server works, not while a long answer waits for its reader."""
     url, key, _ = server
-    with ExitStack() as requests, httpx2.Client(base_url=url, headers=_bearer(key)) as client:
+    with ExitStack() as requests, httpx2.Client(base_url=url, headers=_bearer(key), timeout=60) as client:
         texts = [{"text": f"{n} " + "long text " * 5_000} for n in range(40)]
         for start in range(0, 40, 20):
             client.post("/v1/agents/long/memories", json={"memories": texts[start : start + 20]}).raise_for_status()

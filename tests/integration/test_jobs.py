@@ -175,13 +175,13 @@ def test_commands_work_on_the_folder_and_a_worker_runs_what_they_submit(machine)
     process = machine.start("worker", "--health-port", 0, "--json", environment=environment)
     try:
         started = json.loads(process.stdout.readline())
-        assert httpx2.get(f"http://127.0.0.1:{started['health_port']}/healthz").json()["running"] in {0, 1}
+        assert httpx2.get(f"http://127.0.0.1:{started['health_port']}/healthz", timeout=60).json()["running"] in {0, 1}
         process.send_signal(signal.SIGUSR1)  # one level more of the log, and no end
         attempt = 'saa_job_seconds_count{kind="check_integrity",outcome="succeeded"} 1.0'
-        while attempt not in (metrics := httpx2.get(started["metrics"]).raise_for_status().text):
+        while attempt not in (metrics := httpx2.get(started["metrics"], timeout=60).raise_for_status().text):
             time.sleep(0.1)
         assert "saa_ready 1.0" in metrics
-        assert httpx2.get(started["metrics"].replace("/metrics", "/v1/jobs")).status_code == 404
+        assert httpx2.get(started["metrics"].replace("/metrics", "/v1/jobs"), timeout=60).status_code == 404
         process.terminate()
         assert process.wait(60) == 0
     finally:

@@ -16,7 +16,7 @@ def test_first_start_prints_admin_key_and_saa_keys_apply_without_restart(machine
     with machine.server() as client:
         assert client.startup_info["admin_key"].startswith("saa_")
         assert client.get("/v1/agents").status_code == 200
-        with httpx2.Client(base_url=client.base_url) as stranger:
+        with httpx2.Client(base_url=client.base_url, timeout=60) as stranger:
             assert stranger.get("/v1/agents").status_code == 401
             assert stranger.get("/healthz").status_code == 200
         created = machine.json("keys", "create", "--scope", "memories:read")

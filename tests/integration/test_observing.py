@@ -38,7 +38,7 @@ class _Watched:
 
     def metrics(self):
         """Return the metrics by name and labels."""
-        answer = httpx2.get(self.startup_info["metrics"]).raise_for_status()
+        answer = httpx2.get(self.startup_info["metrics"], timeout=60).raise_for_status()
         assert answer.headers["content-type"].startswith("text/plain")
         pairs = [line.rpartition(" ") for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in pairs}
@@ -82,7 +82,7 @@ def test_metrics_count_requests_of_both_protocols_and_name_no_data(machine, tmp_
         while not server.rest.get(f"/v1/jobs/{job}").json()["result"]:
             time.sleep(0.05)
         found = server.metrics()
-        text = httpx2.get(server.startup_info["metrics"]).text
+        text = httpx2.get(server.startup_info["metrics"], timeout=60).text
 
     def requests(operation, protocol, outcome):
         return found[f'saa_request_seconds_count{{operation="{operation}",outcome="{outcome}",protocol="{protocol}"}}']
@@ -119,9 +119,9 @@ def test_port_of_metrics_answers_no_page_of_another_site(machine, tmp_path):
     """On loopback it needs no key, so the name that the caller uses is checked."""
     with _watched(machine, tmp_path) as server:
         url = server.startup_info["metrics"]
-        assert httpx2.get(url, headers={"Host": "evil.example"}).status_code == 421
-        assert httpx2.get(url, headers={"Origin": "https://evil.example"}).status_code == 403
-        assert httpx2.get(url.replace("/metrics", "/v1/agents")).status_code == 404
+        assert httpx2.get(url, headers={"Host": "evil.example"}, timeout=60).status_code == 421
+        assert httpx2.get(url, headers={"Origin": "https://evil.example"}, timeout=60).status_code == 403
+        assert httpx2.get(url.replace("/metrics", "/v1/agents"), timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize("options", [{"SAA_AUTH": "0"}, {}], ids=["no authentication", "no key"])

@@ -136,8 +136,11 @@ def test_port_in_use_is_refused_before_the_data_folder_is_made(machine, tmp_path
 
 @contextmanager
 def _language_model():
-    """Run an OpenAI-compatible server that never ends an answer to a question with `forever` in it."""
-    hung_up = threading.Semaphore(0)
+    """Run an OpenAI-compatible server that never ends an answer to a question with `forever` in it.
+
+    Yield its URL, and semaphores for the answers that have begun and for callers that have hung up.
+    """
+    begun, hung_up = threading.Semaphore(0), threading.Semaphore(0)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -147,6 +150,7 @@ def _language_model():
             self.end_headers()
             try:
                 self._send({"content": "word "})
+                begun.release()
                 for n in itertools.count() if b"forever" in request_body else ():  # a repetition would be cut off
                     self._send({"content": f"and {n} is not {n * n}, "})
                     time.sleep(0.002)  # no model is faster
@@ -167,16 +171,23 @@ def _language_model():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/v1", hung_up
+            yield f"http://127.0.0.1:{server.server_port}/v1", begun, hung_up
         finally:
             server.shutdown()
             thread.join()
 
 
+def _request(path, body, credential):
+    content = json.dumps(body).encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
+    lines += ["Content-Type: application/json", f"Authorization: {credential}", "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 def test_caller_that_hangs_up_frees_the_generation_slot(machine, stream):
     """There is one slot, so the next question is answered only if the first generation has ended."""
-    with _language_model() as (url, hung_up):
+    with _language_model() as (url, begun, hung_up):
         environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_GENERATION_SLOTS": "1"}
         with machine.server(environment) as client:
             client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()
@@ -185,8 +196,9 @@ def test_caller_that_hangs_up_frees_the_generation_slot(machine, stream):
                 with client.stream("POST", "/v1/agents/default/ask", json=body) as answer:
                     assert "word" in next(text for text in answer.iter_text() if "word" in text)
             else:
-                with pytest.raises(httpx2.ReadTimeout):
-                    client.post("/v1/agents/default/ask", json=body, timeout=1)
+                with socket.create_connection((client.base_url.host, client.base_url.port)) as caller:
+                    caller.sendall(_request("/v1/agents/default/ask", body, client.headers["Authorization"]))
+                    assert begun.acquire(timeout=60)
             assert hung_up.acquire(timeout=60)
             answer = client.post("/v1/agents/default/ask", json={"question": "one word"})
             assert answer.json()["text"] == "word"
@@ -194,7 +206,7 @@ def test_caller_that_hangs_up_frees_the_generation_slot(machine, stream):
 
 def test_stopping_server_cancels_answers_after_the_drain_time(machine):
     """The server still exits with 0."""
-    with _language_model() as (url, hung_up):
+    with _language_model() as (url, _, hung_up):
         environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_DRAIN_S": "1"}
         with machine.server(environment) as client:
             client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()

@@ -112,7 +112,7 @@ def test_attempt_of_a_job_links_to_the_call_that_submitted_it(machine, client_sp
 def test_context_of_any_caller_is_taken_and_errors_are_marked(machine):
     """W3C Trace Context: the span of a refused request has its error's status, and no message."""
     with _collector() as (endpoint, spans), machine.server(environment={"SAA_TRACES_ENDPOINT": endpoint}) as client:
-        answer = httpx2.post(client.base_url.join("/search"), json={}, headers={"traceparent": _CALLER})
+        answer = httpx2.post(client.base_url.join("/search"), json={}, headers={"traceparent": _CALLER}, timeout=60)
         assert answer.status_code == 401
     [span] = _named(spans, "search")
     assert span.trace_id.hex() == _CALLER.split("-")[1]

@@ -13,7 +13,7 @@ import httpx2
 
 DEADLINE_S = 5.0
 """The deadline that a client gives to each call."""
-_LATE_S = 3.0
+_LATE_S = 15.0
 """What a call may take longer: the way through the balancer, on a machine that starts servers meanwhile."""
 _GIVE_UP_S = 60.0
 _RETRIED = frozenset({409, 429, 502, 503, 504})

@@ -124,7 +124,7 @@ async def test_mcp_lists_and_runs_only_tools_within_the_keys_scopes(keyed_server
         assert "memories:write" in await _fail(client, "remember", text="something")
         assert "generate" in await _fail(client, "ask", question="something")
         assert await _call(client, "recall", query="something") == {"memories": []}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
         for headers, status in (
             ({}, 401),

@@ -87,7 +87,7 @@ async def test_fallback_calls_backups_in_order_until_one_answers():
         good=AnsweringAgent("Yes."),
     )
     backups = ["late", "silent", "unknowing", "good"]
-    outcome = await orchestrator.afallback("q", "broken", backups, timeout_s=0.02)
+    outcome = await orchestrator.afallback("q", "broken", backups, timeout_s=0.5)
     assert (outcome.text, outcome.agent, outcome.agents) == ("Yes.", "good", ("good",))
     assert [(step.status, step.error) for step in outcome.steps] == [
         ("failed", "OSError"),
@@ -161,7 +161,7 @@ async def test_chain_deadline_ends_the_running_agent():
     waits = WaitingAgent()
     orchestrator = _orchestrator(a=AnsweringAgent("a"), waits=waits)
     with pytest.raises(AgentTimeoutError):
-        await orchestrator.achain("q", ["a", "waits"], deadline_s=0.02)
+        await orchestrator.achain("q", ["a", "waits"], deadline_s=0.5)
     assert (waits.active, waits.cleaned_up) == (0, True)
 
 

@@ -78,7 +78,7 @@ async def test_parallel_returns_the_answers_that_came_before_the_deadline():
     """A late agent is a step that timed out; when all are late, the call raises."""
     late = [WaitingAgent(), WaitingAgent()]
     orchestrator = _orchestrator(late=late[0], later=late[1], quick=AnsweringAgent("quick"))
-    outcome = await orchestrator.aparallel("q", wait="all", deadline_s=0.02)
+    outcome = await orchestrator.aparallel("q", wait="all", deadline_s=0.5)
     assert (outcome.text, _statuses(outcome)) == ("quick", ["timed_out", "timed_out", "answered"])
     with pytest.raises(AgentTimeoutError, match=r"late \(AgentTimeoutError\), later"):
         await orchestrator.aparallel("q", ["late", "later"], wait="all", deadline_s=0.02)

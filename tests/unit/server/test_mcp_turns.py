@@ -28,12 +28,15 @@ def client(tmp_path):
 
 def test_four_requests_are_with_the_library_at_once(client, monkeypatch):
     """A flood of handshakes of one tenant would keep the event loop busy for seconds."""
-    inside, most = set(), []
+    inside, most, full = set(), [], asyncio.Event()
     handle = StreamableHTTPSessionManager.handle_request
 
     async def counting(self, *arguments):
         inside.add(asyncio.current_task())
         most.append(len(inside))
+        if len(inside) == 4:
+            full.set()
+        await full.wait()
         await asyncio.sleep(0.005)
         await handle(self, *arguments)
         inside.discard(asyncio.current_task())

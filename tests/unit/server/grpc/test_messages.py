@@ -64,7 +64,7 @@ async def test_awaited_message_without_room_ends_the_call(tmp_path):
 
 async def test_silent_stream_holds_no_permit_and_is_ended(tmp_path):
     """The limit of its silence begins anew with each answer."""
-    async with opened_services(tmp_path, stream_idle_s=0.2) as services, connected_caller(services) as caller:
+    async with opened_services(tmp_path, stream_idle_s=1.0) as services, connected_caller(services) as caller:
         await caller.invoke(methods.CREATE_COLLECTION, COLLECTION)
         stream = caller.channel.stream_stream(methods.ADD_STREAM.path)(timeout=30)
         for _ in range(2):

@@ -124,9 +124,14 @@ async def test_cancellation_and_deadline_of_a_grpc_call_reach_the_agents(caller,
     await slow.started.wait()
     call.cancel()
     await slow.ended.wait()
+    slow.started.clear()
     slow.ended.clear()
-    status, _, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["slow"]), timeout=0.2)
-    assert status is grpc.StatusCode.DEADLINE_EXCEEDED
+    timeout_s = 0.1
+    while not slow.started.is_set():  # until the call has time enough to get there
+        timeout_s *= 2
+        chain = messages.ChainRequest(query="q", names=["slow"])
+        status, _, _ = await caller.refusal(methods.CHAIN, chain, timeout=timeout_s)
+        assert status is grpc.StatusCode.DEADLINE_EXCEEDED
     await slow.ended.wait()
 
 

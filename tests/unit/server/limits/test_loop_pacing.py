@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from types import SimpleNamespace
 
 import pytest
 
+from super_advanced_agents.server.limits import loop_pacing
 from super_advanced_agents.server.limits.loop_pacing import LoopPacer
 
 LONG_S = 0.02
 """The computing time of a request: more than a pass may take."""
 
 
+class _Clock:
+    """Time that passes only while something computes."""
+
+    def __init__(self):
+        self.now = 1_000.0
+
+    def perf_counter(self):
+        return self.now
+
+    def compute(self, seconds):
+        self.now += seconds
+
+
 class _Passes:
     """Counts the passes of the event loop, and notes in which one each request began."""
 
-    def __init__(self, pacer):
+    def __init__(self, pacer, clock):
         self.pacer = pacer
+        self.clock = clock
         self.number = 0
         self.begun = []
 
     async def request(self, tenant, busy_s):
         await self.pacer.begin(tenant)
         self.begun.append((tenant, self.number))
-        until = time.perf_counter() + busy_s
-        while time.perf_counter() < until:
-            pass
+        self.clock.compute(busy_s)
 
     def count(self):
         self.number += 1
@@ -34,8 +47,10 @@ class _Passes:
 
 
 @pytest.fixture
-async def passes():
-    counted = _Passes(LoopPacer(pass_s=LONG_S / 2))
+async def passes(monkeypatch):
+    clock = _Clock()
+    monkeypatch.setattr(loop_pacing, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    counted = _Passes(LoopPacer(pass_s=LONG_S / 2), clock)
     counted.count()
     yield counted
     counted.counting.cancel()
@@ -76,9 +91,7 @@ async def test_passes_that_are_long_for_other_reasons_begin_as_much_as_those_tak
     """Refusals of many requests, for one, must not keep accepted ones waiting."""
 
     def compute_otherwise():
-        until = time.perf_counter() + 2 * LONG_S
-        while time.perf_counter() < until:
-            pass
+        passes.clock.compute(2 * LONG_S)
         others.append(asyncio.get_running_loop().call_soon(compute_otherwise))
 
     others = []

