@@ -14,9 +14,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from super_advanced_agents.stores.text.languages import ENGLISH, detect_language, fixed_language, latin_analyzer
-from super_advanced_agents.stores.text.scripts import clean, fold_case, split, words_of
+from super_advanced_agents.stores.text.scripts import clean, fold_case, joined_words, split, words_of
 
-VERSION = f"3, Unicode {unicodedata.unidata_version}"
+VERSION = f"4, Unicode {unicodedata.unidata_version}"
 """The analyzer's version. A change of its terms must change it, so that snapshots are rebuilt."""
 
 _MAX_QUERY_WORDS = 1_000
@@ -40,13 +40,14 @@ def analyze(text: str) -> Analysis:
 
     Those of a word in Latin script carry the text's language, unless it is English: "de/haus".
     """
-    latin, terms = (text, []) if text.isascii() else split(clean(text))
+    text = clean(text)
+    latin, terms = split(text)
     language = fixed_language()
     if language is None:
         detected = latin[:_MAX_DETECTED].lower().replace("'", " ").replace(",", " ").replace(".", " ")
         letters = set() if detected.isascii() else {each for each in set(detected) if each > "\x7f" and each.isalpha()}
         language = detect_language(set(detected.split()), letters)
-    return Analysis(" ".join([*_latin_terms(latin, language), *terms]), language)
+    return Analysis(" ".join([*_latin_terms(latin + joined_words(text), language), *terms]), language)
 
 
 def window_terms(before: str, text: str, after: str) -> str:
@@ -69,7 +70,9 @@ def query_terms(text: str, languages: Collection[str]) -> list[tuple[str, ...]]:
     Returns:
         For each word the terms that texts of these languages have in its place, and of English.
     """
-    latin, terms = split(clean(text))
+    text = clean(text)
+    latin, terms = split(text)
+    latin += joined_words(text)
     if languages:
         by_language = [ENGLISH, *languages]
         distinct = list(dict.fromkeys(words_of(latin)))[:_MAX_QUERY_WORDS]

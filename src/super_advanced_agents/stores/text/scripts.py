@@ -55,8 +55,11 @@ _UNSEEN = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001f3fb-\U0001f3ff\U000e0000-\U000e0fff]"
 )
 _LONE_JOINER = re.compile(f"(?<![{_PICTOGRAPHS}]){_JOINER}")
+_HYPHENS = re.compile("[\u2010\u2011\ufe63\uff0d]")
+_LATIN_LETTERS = "[A-Za-z\u00c0-\u024f\u1e00-\u1eff]+"
+_HYPHENATED = re.compile(rf"(?<![\w-]){_LATIN_LETTERS}(?:-{_LATIN_LETTERS})+(?![\w-])")
 # Typographic punctuation, apostrophes that count as letters, and trademark signs, which NFKC turns into letters.
-_PUNCTUATION = re.compile("[\u2010-\u2027\u2030-\u205e\u2120\u2122\u02b9-\u02bf]+")
+_PUNCTUATION = re.compile("[\u2012-\u2027\u2030-\u205e\u2120\u2122\u02b9-\u02bf]+")
 _BEYOND_LATIN = re.compile("[^\x00-\u02ff\u1e00-\u1eff]")
 _MARKS = re.compile(
     "["
@@ -70,12 +73,18 @@ _DIGITS = re.compile(r"[^\D0-9]")
 _ARABIC_LETTERS = str.maketrans("أإآٱىیکۀةۃ", "اااايي\u0643ههه")
 
 
+# Writers of Devanagari leave out the dot that marks foreign sounds, and exchange the two signs of nasal vowels.
+_DEVANAGARI_SIGNS = str.maketrans({"\u093c": None, "\u0901": "\u0902"})
+
+
 def clean(text: str) -> str:
     """Return a text in NFKC with ASCII digits, without optional marks and unseen characters.
 
     Punctuation of typographers becomes a space, so that most English texts are in ASCII afterwards.
     """
-    text = _PUNCTUATION.sub(" ", text)
+    if text.isascii():
+        return text
+    text = _PUNCTUATION.sub(" ", _HYPHENS.sub("-", text))
     if text.isascii():
         return text
     text = _UNSEEN.sub("", _MARKS.sub("", unicodedata.normalize("NFKC", text)))
@@ -98,6 +107,11 @@ def split(text: str) -> tuple[str, list[str]]:
         by_kind[_kind(token)].append(token)
     latin = " ".join(by_kind.pop("latin", []))
     return latin, [term for kind, tokens in by_kind.items() for term in _TERMS[kind or "other"](tokens)]
+
+
+def joined_words(text: str) -> str:
+    """Return the words of a cleaned text that have hyphens, without these: " email" for "e-mail"."""
+    return "".join(f" {word.replace('-', '')}" for word in _HYPHENATED.findall(text)) if "-" in text else ""
 
 
 def words_of(latin: str) -> list[str]:
@@ -149,7 +163,7 @@ def _parts_of_emoji(sequences: Sequence[str]) -> list[str]:
 
 
 def _other(tokens: Sequence[str]) -> list[str]:
-    return _short(fold_case(" ".join(tokens)).split())
+    return _short(fold_case(" ".join(tokens)).translate(_DEVANAGARI_SIGNS).split())
 
 
 def _short(terms: Sequence[str]) -> list[str]:
