@@ -128,6 +128,29 @@ def test_events_follow_a_job_to_its_end(client):
     assert events[-1]["state"] == "succeeded"
 
 
+def test_client_that_connects_again_gets_only_what_is_new(client, jobs):
+    """The state that it has is not sent again; after the end there is nothing, so that a browser stays away."""
+    info = jobs.submit("check_integrity", queue="unserved")
+    url = f"/v1/jobs/{info.id}/events"
+    ids = []
+    for seen in ({}, {"Last-Event-ID": "unknown"}):
+        with client.stream("GET", url, headers=seen) as response:
+            lines = response.iter_lines()
+            assert next(lines) == "event: job"
+            ids.append(next(lines).removeprefix("id: "))
+    assert ids == [ids[0]] * 2
+    with client.stream("GET", url, headers={"Last-Event-ID": ids[0]}) as response:
+        lines = response.iter_lines()
+        assert next(lines).startswith(":")
+        jobs.cancel(info.id)
+        rest = [line for line in lines if line]
+    assert [json.loads(line[6:])["state"] for line in rest if line.startswith("data: ")] == ["cancelled"]
+    [last] = [line.removeprefix("id: ") for line in rest if line.startswith("id: ")]
+    response = client.get(url, headers={"Last-Event-ID": last})
+    assert (response.status_code, response.content) == (204, b"")
+    assert '"cancelled"' in client.get(url, headers={"Last-Event-ID": ids[0]}).text
+
+
 def test_submission_with_a_key_is_made_once(client):
     """The second answer is the first."""
     headers = {"Idempotency-Key": "submit-once"}

@@ -335,6 +335,13 @@ class JobBackend(Resource):
         """
 
     @abstractmethod
+    async def atake_key(self, job: ClaimedJob, key: str) -> bool:
+        """Give a running job a key; return False where another one has it, or the job is lost.
+
+        Where another running job of the tenant has it, the job is queued again until that has ended.
+        """
+
+    @abstractmethod
     async def asave_progress(self, job: ClaimedJob, progress: Progress) -> bool:
         """Store the progress of a job; return False where the job is no longer this worker's."""
 

@@ -73,6 +73,15 @@ class JobRecords:
         if not await self._until_stored(lambda: self.backend.asave_step(self.job, name, result), *_AWAY):
             raise LostJobError("another worker has the job")
 
+    async def atake_key(self, key: str) -> None:
+        """Take a key that no other running job of the tenant has.
+
+        Raises:
+            LostJobError: another job has it, and this one was queued again; or another worker has the job.
+        """
+        if not await self._until_stored(lambda: self.backend.atake_key(self.job, key), *_AWAY):
+            raise LostJobError("the job waits for another one, or another worker has it")
+
     async def asave_progress(self, progress: Progress) -> None:
         """Store the progress of the job, unless the database is away.
 
@@ -141,6 +150,7 @@ class JobContext:
         self._steps = dict(job.steps)
         self._step_bytes = sum(map(len, self._steps.values()))
         self._records = records
+        self._kind = job.kind
         self._runtime = runtime
         self._parts = parts
         self._progress = Progress()
@@ -173,6 +183,17 @@ class JobContext:
     def require(self, access: Access) -> None:
         """Raise `PermissionDeniedError` unless the submitter of the job has the given scope."""
         self.principal.require(access)
+
+    async def take_key(self, value: str) -> None:
+        """Wait until no other job of this kind and tenant runs with a value.
+
+        It is for a key that only the job itself can tell. While another one runs with it, this one is handed back and
+        waits in its queue. So it is called first.
+
+        Args:
+            value: the value, such as the name of what the job changes.
+        """
+        await self._records.atake_key(key_of(self._kind, value))
 
     def uid(self, *parts: JSONValue) -> str:
         """Derive a uid from the job and any values, equal in every attempt."""
@@ -267,6 +288,11 @@ class JobContext:
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
+
+
+def key_of(kind: str, value: object) -> str:
+    """Return the concurrency key of jobs of a kind with a value."""
+    return f"{kind}:{value}"[:1024]
 
 
 def encoded(value: JSONValue, what: str) -> bytes:

@@ -52,7 +52,17 @@ def times_after(cron: str, zone: str, after: float) -> Iterator[float]:
 
 
 def latest_times(cron: str, zone: str, after: float, until: float, n: int) -> list[float]:
-    """Return the latest `n` times of a cron expression between two times, ascending.
+    """Return the last `n` times of a cron expression in a span of time.
+
+    Args:
+        cron: five fields: minute, hour, day of the month, month, day of the week.
+        zone: the IANA time zone of these fields.
+        after: the begin of the span, in seconds since 1970; it is not part of it.
+        until: the end of the span, which is part of it.
+        n: the number of times.
+
+    Returns:
+        The times, ascending, in seconds since 1970.
 
     Raises:
         InvalidInputError: the expression or the zone is not valid.

@@ -14,7 +14,7 @@ import orjson
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.jobs.context import JobContext
+from super_advanced_agents.jobs.context import JobContext, key_of
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.types import JSONValue
 
@@ -145,7 +145,7 @@ class JobKind:
         if self.key == _WHOLE_KIND:
             return self.name
         value = arguments.get(self.key, self._parameters[self.key].default)
-        return f"{self.name}:{value}"[:1024]
+        return key_of(self.name, value)
 
     def upload_of(self, arguments: Mapping[str, JSONValue]) -> str | None:
         """Return the upload that a job with these arguments uses; None when it uses none."""

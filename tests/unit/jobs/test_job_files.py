@@ -87,6 +87,18 @@ async def test_upload_goes_when_its_job_is_cancelled(place: Path | str, how: str
             await jobs.aretry(info.id)
 
 
+async def test_cancel_of_a_job_without_an_upload_looks_at_no_file(folder: Path) -> None:
+    """A thousand cancels list a folder of a thousand uploads not once."""
+    async with Jobs(folder, [taking]) as jobs:
+        await jobs.aopen()
+        upload, other = await _upload(jobs), folder / "uploads" / "unknown"
+        other.touch()
+        await jobs.acancel((await jobs.asubmit(taking)).id)
+        assert other.exists()
+        await jobs.acancel((await jobs.asubmit(taking, {"upload": upload})).id)
+        assert not other.exists()
+
+
 async def test_cancelled_failure_keeps_its_reason_and_can_be_retried(place: Path | str) -> None:
     """It is no dead letter any more, so that a retry of all failed jobs leaves it alone."""
     async with Jobs(place, [taking]) as jobs:

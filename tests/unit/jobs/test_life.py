@@ -18,7 +18,7 @@ from super_advanced_agents.errors import (
     PermissionDeniedError,
     StoreLockedError,
 )
-from super_advanced_agents.jobs import JobLimits, Jobs, JobState, job
+from super_advanced_agents.jobs import JobContext, JobLimits, Jobs, JobState, job
 from super_advanced_agents.tenancy.context import Access, Principal
 
 OTHER = Principal(tenant="other", scopes=frozenset({Access.JOBS}), key_id="other")
@@ -146,6 +146,36 @@ async def test_only_one_job_of_a_key_runs_at_once(place: Path | str) -> None:
             uids = {await jobs.aresult(info.id, timeout_s=30) for info in [*first, other]}
         assert work.most == {"a": 1, "b": 1}
         assert len(uids) == 4
+
+
+async def test_key_that_a_job_takes_is_that_of_one_running_job(place: Path | str) -> None:
+    """The others wait in their queue, whatever their arguments are, and no attempt is counted."""
+    active, most, started = 0, 0, 0
+    others, go_on = asyncio.Event(), asyncio.Event()
+
+    @job()
+    async def cleaning(context: JobContext, path: str) -> None:
+        nonlocal active, most, started
+        started += 1
+        await context.take_key(path.strip("/"))
+        active += 1
+        most = max(most, active)
+        if path == "b":
+            others.set()
+        await go_on.wait()
+        active -= 1
+
+    async with Jobs(place, [cleaning]) as jobs:
+        await jobs.aopen()
+        made = [await jobs.asubmit("cleaning", {"path": path}) for path in ("a", "a/", "/a", "b")]
+        async with running(jobs):
+            await others.wait()  # it was submitted last
+            go_on.set()
+            for info in made:
+                await jobs.aresult(info.id, timeout_s=30)
+        assert most == 2
+        assert started > len(made)
+        assert [(await jobs.aget(info.id)).attempt for info in made] == [1] * 4
 
 
 async def test_tenants_take_turns(place: Path | str) -> None:

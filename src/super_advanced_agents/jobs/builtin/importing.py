@@ -39,7 +39,7 @@ _Place: TypeAlias = Path | tuple[str, Path]
 """A file or folder, or the name of an upload with the file that holds its bytes."""
 
 
-@job(queue=BULK, timeout_s=7 * 86_400.0, key="path", upload="upload")
+@job(queue=BULK, timeout_s=7 * 86_400.0, upload="upload")
 async def import_files(
     context: JobContext,
     path: str = "",
@@ -55,7 +55,8 @@ async def import_files(
 
     Files lie in the tenant's folder in `files_dir`.
     What is new is stored, what was changed is replaced, and nothing is doubled. Each batch is durable, so that an
-    interrupted job stores only the rest. One import of a path runs at a time.
+    interrupted job stores only the rest. One import of a file or folder, however its path is written, and of uploads of
+    one name runs at a time.
 
     Args:
         context: the job.
@@ -79,6 +80,7 @@ async def import_files(
     summary, ended = Summary(), threading.Event()
     try:
         async with _place(context, folder, path) as place:
+            await context.take_key(await in_thread(lambda: _key(folder, place), name="key of import"))
             known = context.runtime.settings.data_dir / _KNOWN
             options = _Options(place, memory_type, file_format, sync, known, ended)
             if shard_size:
@@ -166,6 +168,11 @@ async def _place(context: JobContext, folder: Path, path: str) -> AsyncIterator[
         return
     async with context.uploaded() as uploaded:
         yield uploaded
+
+
+def _key(folder: Path, place: _Place) -> str:
+    # The path without links and dots, so that each way to write it is one key.
+    return f"upload {place[0]}" if isinstance(place, tuple) else place.relative_to(folder.resolve()).as_posix()
 
 
 def _below(folder: Path, path: str) -> Path:

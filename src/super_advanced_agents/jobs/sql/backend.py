@@ -110,9 +110,10 @@ class SQLJobBackend(JobBackend):
         )
 
     async def acancel(self, tenant: str, job_id: str) -> JobInfo | None:
-        cancelled = await self._write(lambda db: calls.cancel(db, tenant, job_id, self._clock.now()))
+        cancelled, dropped = await self._write(lambda db: calls.cancel(db, tenant, job_id, self._clock.now()))
         self._wake()
-        await self._remove_files()
+        if dropped:
+            await self._remove_files()
         return cancelled
 
     async def aretry(self, tenant: str, job_id: str | None, *, limits: JobLimits | None = None) -> int:
@@ -242,6 +243,11 @@ class SQLJobBackend(JobBackend):
 
     async def asave_step(self, job: ClaimedJob, name: str, result: bytes) -> bool:
         return await self._write(lambda db: work.save_step(db, job, name, result))
+
+    async def atake_key(self, job: ClaimedJob, key: str) -> bool:
+        taken = await self._write(lambda db: work.take_key(db, job, key, self._clock.now()), alone=True, durable=False)
+        self._wake()
+        return taken
 
     async def asave_progress(self, job: ClaimedJob, progress: Progress) -> bool:
         return await self._write(lambda db: work.save_progress(db, job, progress, self._clock.now()), durable=False)

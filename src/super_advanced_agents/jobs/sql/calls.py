@@ -105,18 +105,23 @@ def list_jobs(
     return [job_info(row, served=served, now=now) for row in db.execute(query, (*parameters, limit))]
 
 
-def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
-    """Cancel a job that waits or failed, or mark one that runs, with its parts."""
+def cancel(db: Database, tenant: str, job_id: str, now: float) -> tuple[JobInfo | None, bool]:
+    """Cancel a job that waits or failed, or mark one that runs, with its parts.
+
+    Returns:
+        The job, and whether an upload was deleted.
+    """
+    dropped = False
     for which, parameters in (("id = ?", (job_id,)), (PARTS, parts_of(job_id))):
         cancelled = db.execute(
             "UPDATE jobs SET state = 'cancelled', changed_at = ?, finished_at = ? WHERE tenant = ?"  # noqa: S608
             f" AND state IN ('queued', 'failed') AND {which} RETURNING upload",
             (now, now, tenant, *parameters),
         )
-        uploads.drop_of(db, cancelled)
+        dropped |= uploads.drop_of(db, cancelled)
         running = f"UPDATE jobs SET cancelling = 1 WHERE tenant = ? AND state = 'running' AND {which}"  # noqa: S608
         db.execute(running, (tenant, *parameters))
-    return get(db, tenant, job_id, now)
+    return get(db, tenant, job_id, now), dropped
 
 
 _CAN_RUN = "(upload IS NULL OR upload IN (SELECT id FROM job_uploads))"

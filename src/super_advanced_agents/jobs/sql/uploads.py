@@ -138,11 +138,12 @@ def drop(db: Database, condition: str, parameters: Sequence[object]) -> list[str
     return dropped
 
 
-def drop_of(db: Database, jobs: Sequence[Row]) -> None:
-    """Delete the uploads of jobs, of which each row ends with the upload."""
-    for *_, upload in jobs:
-        if upload is not None:
-            drop(db, "id = ?", (upload,))
+def drop_of(db: Database, jobs: Sequence[Row]) -> bool:
+    """Delete the uploads with which rows of jobs end; return whether there were any."""
+    found = [upload for *_, upload in jobs if upload is not None]
+    for upload in found:
+        drop(db, "id = ?", (upload,))
+    return bool(found)
 
 
 def part_at(db: Database, upload_id: str, start: int) -> bytes:

@@ -158,6 +158,17 @@ def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:
     return True
 
 
+def take_key(db: Database, job: ClaimedJob, key: str, now: float) -> bool:
+    """Give a job a key, or queue it again where another running job of its tenant has it."""
+    if not db.execute(f"UPDATE jobs SET key = ? WHERE {_MINE} RETURNING id", (plain(key), *_mine(job))):  # noqa: S608
+        return False
+    others = "SELECT 1 FROM jobs WHERE state = 'running' AND tenant = ? AND key = ? AND id <> ? LIMIT 1"
+    if db.execute(others, (job.tenant, plain(key), job.id)):
+        finish(db, job, Outcome(state=JobState.QUEUED, counts=False), now)
+        return False
+    return True
+
+
 def save_progress(db: Database, job: ClaimedJob, progress: Progress, now: float) -> bool:
     """Store the progress of a job, if it is still this worker's."""
     values = (progress.done, progress.total, progress.per_s, progress.left_s, plain(progress.note))

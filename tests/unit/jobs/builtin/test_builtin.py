@@ -246,6 +246,19 @@ async def test_import_follows_files_and_goes_on_after_a_bad_one(
                 await jobs.aresult(wrong.id, timeout_s=60)
 
 
+async def test_each_way_to_write_a_path_is_one_import(jobs: Jobs, runtime: Runtime, settings: Settings) -> None:
+    """Two imports of a folder at once would store its files twice."""
+    folder = settings.data_dir / "files" / "default" / "notes"
+    await asyncio.to_thread(_write_notes, folder)
+    (folder.parent / "link").symlink_to(folder)
+    async with working(jobs):
+        for path in ("notes", "notes/", "./notes", "link", "other/../notes"):
+            await jobs.aresult((await jobs.asubmit("import_files", {"path": path, "agent": "ann"})).id, timeout_s=60)
+    with closing(sqlite3.connect(settings.data_dir / "jobs" / "jobs.db")) as database:
+        assert database.execute("SELECT DISTINCT key FROM jobs").fetchall() == [("import_files:notes",)]
+    assert await runtime.agent_of(runtime.memories("default"), "default", "ann").acount() == 2
+
+
 def _write_notes(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder.parent.parent / "other").mkdir()

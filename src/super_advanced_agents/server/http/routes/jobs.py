@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Literal
 
+import orjson
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from super_advanced_agents.protocol import job_requests as protocol
 from super_advanced_agents.protocol import operations as ops
@@ -21,13 +24,17 @@ from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
 from super_advanced_agents.server.http.schemas.streams import JOB_STREAM
 from super_advanced_agents.server.http.streaming.json_answers import Items
-from super_advanced_agents.server.http.streaming.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.server.http.streaming.sse import LAST_EVENT_ID, MEDIA_TYPE, NOTHING_NEW, EventStream, event
+from super_advanced_agents.types import JSONValue
 
 router = APIRouter(tags=["jobs"], route_class=JSONRoute)
 
 _BYTES = "application/octet-stream"
 _State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-_EVENTS: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: JOB_STREAM}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    HTTPStatus.OK.value: {"content": {MEDIA_TYPE: JOB_STREAM}},
+    HTTPStatus.NO_CONTENT.value: {"description": "`Last-Event-ID` names the end of the job: nothing follows."},
+}
 
 
 async def _list(parsed: ParsedRequest) -> Any:
@@ -38,14 +45,28 @@ async def _list(parsed: ParsedRequest) -> Any:
 async def _watch(parsed: ParsedRequest) -> Any:
     if "application/json" in parsed.request.headers.get("accept", ""):
         return await handle(parsed.for_operation(ops.GET_JOB))
-    return await EventStream.start(_changes(parsed), parsed.request.receive, ahead=1)
+    stream = await EventStream.start(_changes(parsed), parsed.request.receive, ahead=1)
+    # After 204 a browser does not connect again; after an empty stream it would, for ever.
+    return stream if stream.first_events else Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 async def _changes(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
-    streams = services_of(parsed.request).admission.streams
+    streams, seen = services_of(parsed.request).admission.streams, parsed.request.headers.get(LAST_EVENT_ID)
     async with aclosing(watch_job(parsed.context, streams)) as changes:
         async for info in changes:
-            yield event("job", json_of_result(info))
+            data = json_of_result(info)
+            event_id = _event_id(data)
+            if event_id != seen:
+                yield event("job", data, event_id=event_id)
+            elif not info.state.final:
+                yield NOTHING_NEW
+            seen = None
+
+
+def _event_id(job: Mapping[str, JSONValue]) -> str:
+    # Of the state itself, so that each server gives it the same one. Some events lack long members.
+    brief = {name: value for name, value in job.items() if name not in ("arguments", "result")}
+    return hashlib.blake2b(orjson.dumps(brief, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
 
 
 async def _add_part(parsed: ParsedRequest) -> Any:
@@ -74,7 +95,7 @@ ENDPOINTS = (
         responses=_EVENTS,
         handler=_watch,
         description="Send the job as an event `job` now and after each change, until it has ended; as JSON, only "
-        "the job as it is.",
+        "the job as it is. After a gap the state follows that the job has then, unless `Last-Event-ID` names it.",
     ),
     Endpoint(operation=ops.CANCEL_JOB, response_model=results.JobOut),
     Endpoint(operation=ops.RETRY_JOB, response_model=results.JobOut),

@@ -21,15 +21,26 @@ MEDIA_TYPE = "text/event-stream"
 _log = get_logger("server")
 
 
-def event(name: str, data: Mapping[str, JSONValue]) -> bytes:
-    """Encode one server-sent event: its name, and its data as one line of JSON."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+LAST_EVENT_ID = "last-event-id"
+"""The header with the id of a client's last event, sent when it connects again."""
+
+NOTHING_NEW = b": nothing new\n\n"
+"""A comment, which clients pass over: it opens a stream whose next event may be far off."""
+
+
+def event(name: str, data: Mapping[str, JSONValue], *, event_id: str = "") -> bytes:
+    """Encode one server-sent event: its name, its id if any, and its data as a line of JSON."""
+    named = b"event: %s\n" % name.encode() + (b"id: %s\n" % event_id.encode() if event_id else b"")
+    return named + b"data: %s\n\n" % orjson.dumps(data)
 
 
 class EventStream(Response):
     """A response that streams server-sent events from a generator until the client disconnects.
 
     An error after the first byte is sent as an `error` event that carries the problem document.
+
+    Attributes:
+        first_events: the events generated before the response was created; empty where the generator had none.
     """
 
     media_type = MEDIA_TYPE
@@ -37,7 +48,7 @@ class EventStream(Response):
     def __init__(self, first_events: list[bytes], events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._first_events = first_events
+        self.first_events = first_events
         self._events = events
 
     @classmethod
@@ -72,7 +83,7 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for item in self._first_events:
+        for item in self.first_events:
             await send({"type": "http.response.body", "body": item, "more_body": True})
         try:
             async for item in self._events:
