@@ -38,6 +38,9 @@ from super_advanced_agents.types import JSONValue, Metadata, Where
 MAX_KEY_CHARS = 128
 """The longest name of a field that a filter can use, with the dots into nested objects."""
 _MAX_DEPTH = 16
+_MAX_DIGITS = 4_300
+"""The digits of an integer that Python writes as text."""
+_TOO_MANY_DIGITS = 10**_MAX_DIGITS
 
 RangeOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
 Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
@@ -268,9 +271,10 @@ class _Parser:
     def _count_value(self, key: str, value: str | float | bool | None) -> None:
         self._check_room(key, 1)
         self._values += 1
-        # An integer of JSON has any number of digits.
         size = len(value) if isinstance(value, str) else value.bit_length() // 8 if isinstance(value, int) else 0
         self._count_bytes(key, size)
+        if isinstance(value, int) and abs(value) >= _TOO_MANY_DIGITS:
+            raise FilterError(f"a number for {key!r} has more than {_MAX_DIGITS} digits", field=key)
 
     def _count_bytes(self, key: str, size: int) -> None:
         self._bytes += size

@@ -219,6 +219,22 @@ def test_filter_error_names_the_key_and_the_operator(where: dict[str, Any], part
     assert refused.value.field
 
 
+@pytest.mark.parametrize(
+    "where",
+    [{"a": 10**4300}, {"a": {"$gt": -(10**4300)}}, {"a": {"$in": [[10**4300]]}}],
+    ids=["equal", "above", "in a list"],
+)
+def test_parse_refuses_an_integer_that_no_engine_can_write_down(where):
+    """Python and JSON readers limit the digits of an integer."""
+    with pytest.raises(FilterError, match="4300 digits"):
+        parse(where)
+
+
+def test_parse_takes_an_integer_of_the_most_digits():
+    """The largest one can be compared by each engine."""
+    assert parse({"a": [10**4299, -(10**4299)]})
+
+
 def test_parse_counts_terms_over_the_whole_filter() -> None:
     """64 comparisons are accepted wherever they stand; an empty filter counts as one comparison."""
     assert parse({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(32)]})

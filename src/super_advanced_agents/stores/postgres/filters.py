@@ -7,6 +7,7 @@ NULL is made false below a `$not`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,10 @@ _MAX_CONTAINMENTS = 16
 
 More are compared row by row.
 """
+
+_EXACT_FLOATS = 2.0**53
+_LARGE_FLOAT = re.compile(rb"\d{16}\.0|\de\+?\d")
+"""Matches JSON that holds a float of 2**53 or more; some texts match, too."""
 
 _OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -102,7 +107,11 @@ def _metadata(tree: Equals | Compares | Exists | Contains) -> Clause:
                 compared = f"({value.sql} #>> '{{}}') COLLATE \"C\" {_OPERATORS[operator]} %s::text"
                 kind, parameter = "string", filterable(edge)
             else:
-                compared, kind, parameter = f"{value.sql} {_OPERATORS[operator]} %s::jsonb", "number", json.dumps(bound)
+                compared, kind, parameter = (
+                    f"{value.sql} {_OPERATORS[operator]} %s::jsonb",
+                    "number",
+                    json.dumps(_held(bound)),
+                )
             return Clause(
                 f"jsonb_typeof({value.sql}) = '{kind}' AND {compared}",
                 (*value.parameters, *value.parameters, parameter),
@@ -166,28 +175,27 @@ def _contains(value: Clause, member: Scalar) -> Clause:
 def _json(value: Scalar) -> str | None:
     # The JSON of a value; None for one that no record can have.
     kind, content = value
-    if kind == "json":
-        text = json.dumps(_without_nul(json.loads(str(content))), ensure_ascii=False)
-        return text if _is_storable(text) else None
-    if isinstance(content, str):
-        return json.dumps(filterable(content), ensure_ascii=False) if _is_storable(content) else None
-    return json.dumps(content)
+    held = _held(json.loads(str(content)) if kind == "json" else content)
+    text = json.dumps(held, ensure_ascii=False)
+    return text if _is_storable(text) else None
 
 
 def filterable_json(text: bytes) -> bytes:
-    """Return JSON as `jsonb` accepts it, which holds no NUL."""
-    if b"\\u0000" not in text and b"\\u0001" not in text:
+    """Return JSON as `jsonb` accepts it, which holds no NUL, and compares it."""
+    if b"\\u0000" not in text and b"\\u0001" not in text and _LARGE_FLOAT.search(text) is None:
         return text
-    return json.dumps(_without_nul(json.loads(text)), ensure_ascii=False).encode()
+    return json.dumps(_held(json.loads(text)), ensure_ascii=False).encode()
 
 
-def _without_nul(value: Any) -> Any:
+def _held(value: Any) -> Any:
     if isinstance(value, str):
         return filterable(value)
+    if isinstance(value, float) and abs(value) >= _EXACT_FLOATS:
+        return int(value)  # jsonb compares decimals, and the shortest one of a large float is not its value
     if isinstance(value, list):
-        return [_without_nul(each) for each in value]
+        return [_held(each) for each in value]
     if isinstance(value, dict):
-        return {filterable(name): _without_nul(each) for name, each in value.items()}
+        return {filterable(name): _held(each) for name, each in value.items()}
     return value
 
 

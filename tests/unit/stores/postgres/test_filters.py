@@ -19,7 +19,8 @@ from super_advanced_agents.types import Record
 TEXTS = st.sampled_from(
     ["", "a", "A", "art", "start", "\u00e9", "\U0001f600", "nul\0", "%s", "'", "\\", '"', "1", "{}"]
 )
-NUMBERS = st.sampled_from([0, 1, 1.0, -1, 0.5, 2**53, 2**53 + 1, -(2**63), 1e300, 1e-7])
+LARGE = [2**53, 2.0**53, 2**53 + 1, 2.0**53 + 2, 1e16, 2**63, 2.0**63, -(2**63), -(2.0**63), 9223372036854776000, 1e300]
+NUMBERS = st.sampled_from([0, 1, 1.0, -1, 0.5, 1e-7, *LARGE])
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 VALUES = st.recursive(
     SCALARS,
@@ -87,6 +88,7 @@ def records() -> _Records:
             found.append(metadata)
 
     collect()
+    found += [metadata for number in LARGE for metadata in ({"a": number}, {"a": [number]}, {"b": {"c": number}})]
     return _Records(
         Record(
             uid=f"{i:03}",
@@ -121,3 +123,15 @@ def test_sql_selects_what_the_syntax_tree_matches(
     tree = parse(where)
     expected = [record.uid for record in records if matches(tree, {**record.metadata, **fields_of(record)})]
     assert [record.uid for record in store.scan(where, limit=1_000)] == expected
+
+
+@pytest.mark.parametrize("operator", ["$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$contains"])
+def test_sql_compares_large_numbers_by_their_values(store: PgVectorStore, records: _Records, operator: str) -> None:
+    """A float of 2**53 or more equals the integer that it is, not the one that its shortest decimal is."""
+    for bound in [*LARGE, int(1e300), 10**300, 10**23, int(1e23), 10**400]:
+        for key, value in (("a", bound), ("b.c", bound), ("a", [bound])):
+            if not isinstance(value, list) or operator in ("$eq", "$in"):
+                where = {key: {operator: [value] if operator == "$in" else value}}
+                tree = parse(where)
+                expected = [record.uid for record in records if matches(tree, record.metadata)]
+                assert [record.uid for record in store.scan(where, limit=1_000)] == expected, where
