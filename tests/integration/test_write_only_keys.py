@@ -153,6 +153,19 @@ def test_jobs_and_schedules_come_without_what_others_asked_and_were_answered(ser
     assert not [answer.text for answer in answers if "1234" in answer.text]
 
 
+def test_error_of_a_job_comes_without_its_text(server):
+    """It quotes arguments; the kind of the error is enough to see what failed."""
+    job = {"kind": "import_files", "arguments": {"path": "salary-of-ann.txt"}}
+    path = "/v1/jobs/" + server("admin", "POST", "/v1/jobs", job).raise_for_status().json()["id"]
+    assert "salary-of-ann" in server("admin", "GET", f"{path}/events").text  # they end with the job
+    assert "salary-of-ann" in server("admin", "GET", path).json()["error"]
+    assert server("worker", "GET", path).json()["error"] == "InvalidInputError"
+    for other in (f"{path}/events", "/v1/jobs"):
+        answer = server("worker", "GET", other)
+        assert answer.status_code == 200
+        assert "salary-of-ann" not in answer.text
+
+
 def test_reply_kept_for_a_key_that_may_read_is_not_for_one_that_may_not(server):
     """Both send the same request with the same `Idempotency-Key`."""
     request = {"uids": ["missing"]}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from super_advanced_agents.errors import PermissionDeniedError
+from super_advanced_agents.errors import InvalidInputError, PermissionDeniedError
 from super_advanced_agents.protocol.requests import ForgetRequest
 from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.tenancy.context import Access, Principal
@@ -36,7 +36,7 @@ def as_visible(request: object, result: Any, principal: Principal) -> Any:
     """Return the result of a request as the caller may see it.
 
     A caller without `memories:read` gets the number of uids that it asked to delete, existing or not, and jobs and
-    schedules without what others asked and were answered.
+    schedules without what others asked and were answered, and with the kinds of their errors alone.
     """
     if principal.allows(Access.READ):
         return result
@@ -50,15 +50,25 @@ def as_visible(request: object, result: Any, principal: Principal) -> Any:
 def _visible(result: Any, principal: Principal) -> Any:
     if isinstance(result, JobInfo):
         return visible_job(result, principal)
-    return replace(result, arguments={}) if isinstance(result, ScheduleInfo) else result
+    if isinstance(result, ScheduleInfo):
+        return replace(result, arguments={}, error=InvalidInputError.__name__ if result.error else "")
+    return result
 
 
 def visible_job(info: JobInfo, principal: Principal) -> JobInfo:
     """Return a job as the caller may see it.
 
-    Without `memories:read` that is without its arguments and result, which may quote what is stored.
+    Without `memories:read` that is without its arguments, its result and the text of its error, which may quote what is
+    stored.
     """
-    return info if principal.allows(Access.READ) else replace(info, arguments={}, result=None)
+    if principal.allows(Access.READ):
+        return info
+    return replace(info, arguments={}, result=None, error=_kind_of_error(info.error))
+
+
+def _kind_of_error(error: str) -> str:
+    # An error of this package stands as its class and its text, which may quote arguments.
+    return error.partition(": ")[0]
 
 
 def deleted_as_asked(uids: Sequence[str]) -> int:
