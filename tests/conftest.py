@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.generation import LLMGenerator
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the programs that tests start would ignore it too
 uvloop.new_event_loop().close()  # so that its pipe for signals, one for a process, is no leak of the first test
 settings.register_profile("project", deadline=None, print_blob=True)  # no test is timed
 settings.load_profile("project")

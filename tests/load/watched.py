@@ -1,7 +1,7 @@
 """A server that reports what it holds: `python -m tests.load.watched CORE`, with settings from the environment.
 
 It prints one line of JSON when it listens, and one for each SIGUSR1: tasks, threads, sockets, permits taken, and how
-late the event loop was since the last line, in milliseconds. SIGUSR2 writes the stacks of all threads to stderr.
+late the event loop was since the last line, in milliseconds. SIGABRT ends it with the stacks of all threads on stderr.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class Watch:
 
     async def run(self) -> None:
         """Measure until it is cancelled."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.report)
         while True:
             began = time.perf_counter()
             await asyncio.sleep(PAUSE_S)
@@ -58,10 +57,6 @@ class Watch:
         print(json.dumps(held), flush=True)
 
 
-def _print_addresses(at: ServerAddresses) -> None:
-    print(json.dumps({"rest": at.rest, "grpc": at.grpc, "key": at.admin_key}), flush=True)
-
-
 def _open_descriptors():
     """Yield the targets of open descriptors."""
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -70,9 +65,16 @@ def _open_descriptors():
 
 
 async def _serve() -> None:
-    watching = asyncio.create_task(Watch().run())
+    watch = Watch()
+    watching = asyncio.create_task(watch.run())
+
+    def on_listening(at: ServerAddresses) -> None:
+        # Not before: the server takes this signal for the level of its log when it starts.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, watch.report)
+        print(json.dumps({"rest": at.rest, "grpc": at.grpc, "key": at.admin_key}), flush=True)
+
     try:
-        await aserve(Settings.load(), on_listening=_print_addresses)
+        await aserve(Settings.load(), on_listening=on_listening)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -82,7 +84,7 @@ def main() -> None:
     """Serve on the core that the command line names."""
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
-    faulthandler.register(signal.SIGUSR2)
+    faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve())
 
