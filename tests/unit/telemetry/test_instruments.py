@@ -83,11 +83,11 @@ def test_queue_is_measured_from_arrival_to_the_end_of_its_batch():
 
 
 def test_queue_that_is_gone_counts_no_more():
-    """A batcher that nobody holds is no member of its queue's measurements."""
+    """A batcher that nobody holds is not among the queues that are measured."""
     metrics = queue_metrics("forgotten")
     batcher = MicroBatcher(lambda items: items, name="forgotten", max_batch_cost=1, max_queue_cost=1)
     batcher.close()
-    assert len(metrics._members) == 1
+    assert len(metrics._queues) == 1
     del batcher
     gc.collect()
-    assert len(metrics._members) == 0
+    assert len(metrics._queues) == 0
