@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import orjson
 
 from super_advanced_agents._runtime.remote.openai_server import (
     access_error,
@@ -45,6 +48,14 @@ _MAX_STOPS = 4
 _LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
 """The names of the token limit; most servers take one of them only."""
 
+_SYSTEM = "system"
+_ROLE_REFUSED = re.compile(
+    r"\bsystem\b[^.]{0,40}\b(?:not|n't) \w*support|\brole[^.]{0,40}\bnot support[^.]{0,20}\bsystem\b"
+    r"|\bsystem role\b|\broles must alternate|\bonly user and assistant roles",
+    re.IGNORECASE,
+)
+"""Words of a server whose model knows no role `system`, such as Gemma's."""
+
 
 class OpenAIEngine(GenerationEngine):
     """Stream generated text from a server's `POST {base_url}/chat/completions`.
@@ -53,7 +64,8 @@ class OpenAIEngine(GenerationEngine):
     variables are ignored, and redirects are not followed. A proxy of the environment is used, but never for loopback.
 
     An option that the server does not take at all (`max_tokens`, `temperature`, `stop`, `seed`) is left out or renamed,
-    and the request is sent again; later requests begin without it. Stop strings are applied here in any case.
+    and the request is sent again; later requests begin without it. Where the model knows no role `system`, the
+    instructions begin the first message. Stop strings are applied here in any case.
 
     Args:
         model: the server's name of the model.
@@ -153,17 +165,21 @@ class OpenAIEngine(GenerationEngine):
     ) -> tuple[openai.Stream[Any], Mapping[str, Any]]:
         from openai import BadRequestError, UnprocessableEntityError
 
-        plain: Any = [_plain_message(message) for message in messages]
         while True:
             sent = self._options_to_send(options)
+            plain: Any = _plain_messages(messages, system=_SYSTEM not in self._refused)
             try:
                 return client.chat.completions.create(model=self._model, messages=plain, stream=True, **sent), sent
             except (BadRequestError, UnprocessableEntityError) as exc:
-                name = refused_option(exc, sent)
+                name = refused_option(exc, sent) or self._refused_role(exc, messages)
                 if name is None:
                     raise
                 self._refused |= {name}
                 _log.warning("generation.option_refused", extra={"model_id": self.model_id, "option": name})
+
+    def _refused_role(self, exc: openai.APIError, messages: Sequence[ChatMessage]) -> str | None:
+        has_system = _SYSTEM not in self._refused and any(message.role == _SYSTEM for message in messages)
+        return _SYSTEM if has_system and _ROLE_REFUSED.search(said_by(exc, hidden=())) else None
 
     def _options_to_send(self, options: GenerationOptions) -> dict[str, Any]:
         wanted = {
@@ -179,6 +195,8 @@ class OpenAIEngine(GenerationEngine):
 
     def _read(self, stream: openai.Stream[Any], emit: Emit, *, max_pieces: int | None) -> Usage:
         # `max_pieces` bounds an answer for which the server takes no limit; a piece is a token or more.
+        if "application/json" in stream.response.headers.get("content-type", ""):
+            return _read_whole(stream.response, emit)
         pieces, begun, finished, cut = 0, False, False, False
         for chunk in stream:
             begun = True
@@ -270,8 +288,27 @@ class OpenAIEngine(GenerationEngine):
         return GenerationError(f"{host!r} failed with status {status}", retryable=may_pass(status))
 
 
-def _plain_message(message: ChatMessage) -> dict[str, str]:
-    return {"role": message.role, "content": break_up(message.content, KNOWN)}
+def _read_whole(response: httpx2.Response, emit: Emit) -> Usage:
+    # A server that cannot stream sends its answer whole.
+    choice = orjson.loads(response.read())["choices"][0]
+    text = choice["message"]["content"]
+    if not isinstance(text, str):
+        raise ValueError("the answer has no text")
+    emit(text)
+    return Usage(prompt_tokens=None, new_tokens=1, cut=choice.get("finish_reason") == "length")
+
+
+def _plain_messages(messages: Sequence[ChatMessage], *, system: bool) -> list[dict[str, str]]:
+    # Without the role `system`, its text is the user's, and messages of the user that follow each other are joined.
+    plain: list[dict[str, str]] = []
+    for message in messages:
+        role = "user" if message.role == _SYSTEM and not system else message.role
+        content = break_up(message.content, KNOWN)
+        if not system and plain and plain[-1]["role"] == role:
+            plain[-1]["content"] += f"\n\n{content}"
+        else:
+            plain.append({"role": role, "content": content})
+    return plain
 
 
 def _shut_down_socket(response: httpx2.Response) -> None:

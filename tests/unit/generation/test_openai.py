@@ -63,6 +63,13 @@ REFUSALS = {
 }
 
 
+ROLE_REFUSALS = {
+    "no-system": "System role not supported",
+    "alternating": "Conversation roles must alternate user/assistant/user/assistant/...",
+    "o1": "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+}
+
+
 def refused(body: dict[str, Any], model: str) -> JSONResponse | None:
     """Return the refusal of the first option that the model does not take; None if it takes all."""
     name = next((name for name in ("max_tokens", "temperature", "seed", "stop") if name in body), None)
@@ -110,6 +117,19 @@ def application(server: Server) -> FastAPI:
             return JSONResponse(
                 {"error": {"message": "no\n top-secret no"}}, STATUSES.get(model, 500), headers={"retry-after": "7"}
             )
+        if model in ROLE_REFUSALS and body["messages"][0]["role"] == "system":
+            return JSONResponse({"error": {"message": ROLE_REFUSALS[model]}}, 400)
+        if model == "positive" and body.get("temperature") == 0:
+            return JSONResponse({"error": "Input validation error: `temperature` must be strictly positive"}, 422)
+        if model == "at-most-1":
+            return JSONResponse({"error": "temperature must be at most 1"}, 400)
+        if model == "whole":
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": "All <end> of it"},
+                "finish_reason": "stop",
+            }
+            return JSONResponse({"object": "chat.completion", "choices": [choice]})
         if model == "redirect":
             return RedirectResponse("/v1/elsewhere")
         if model == "html":
@@ -178,6 +198,34 @@ def test_options_that_a_server_does_not_take_are_left_out(server, model):
         assert server.requests[-1]["max_completion_tokens"] == 9
         assert llm.generate("Hi") == "Hello <end> world"
     assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("model", ["no-system", "alternating", "o1"])
+def test_instructions_begin_the_first_message_where_the_model_knows_no_system_role(server, model):
+    """Nothing of them is lost, and the next request is sent once."""
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    with generator(server, model) as llm:
+        assert llm.chat(chat) == "Hello <end> world"
+        assert server.requests[-1]["messages"] == [{"role": "user", "content": "Be brief.\n\nHi"}]
+        assert len(server.requests) == 2
+        llm.chat(chat)
+    assert len(server.requests) == 3
+
+
+def test_temperature_of_0_is_left_out_where_the_server_wants_a_positive_one(server):
+    """Another refused value is the caller's own, and an error."""
+    with generator(server, "positive") as llm:
+        assert llm.generate("Hi") == "Hello <end> world"
+        assert "temperature" not in server.requests[-1]
+    with generator(server, "at-most-1") as llm, pytest.raises(InvalidInputError, match="at most 1"):
+        llm.generate("Hi", temperature=1.5)
+
+
+def test_answer_of_a_server_that_does_not_stream_is_one_piece(server):
+    """Stop strings hold for it as well."""
+    with generator(server, "whole") as llm:
+        assert list(llm.stream("Hi")) == ["All <end> of it"]
+        assert llm.generate("Hi", stop=["<end>"]) == "All "
 
 
 def test_thoughts_of_a_model_are_not_in_its_text(server):

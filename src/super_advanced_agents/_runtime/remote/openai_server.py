@@ -38,10 +38,11 @@ _MIN_HIDDEN_CHARS = 8
 _MESSAGE_MEMBERS = ("message", "msg", "detail", "error", "errors", "title")
 _NOT_TAKEN = re.compile(
     r"unsupported|(not|n't) support|only .*support|unrecogni[sz]ed|unknown|unexpected|deprecated|no longer|extra"
-    r"|not (permitted|allowed|available|accepted|recogni[sz]ed)|only the default",
+    r"|not (permitted|allowed|available|accepted|recogni[sz]ed)|only the default"
+    r"|temperature\W.{0,20}(strictly positive|greater than 0|> 0)",
     re.IGNORECASE,
 )
-"""Words of a server about an option that it does not take, not even with another value."""
+"""Words of a server about an option that it does not take, not even with another value, or a temperature of 0."""
 
 
 def checked_base_url(base_url: str) -> str:
