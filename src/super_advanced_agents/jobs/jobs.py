@@ -281,16 +281,16 @@ class Jobs(Resource):
             raise InvalidInputError(f"missed must be one of {', '.join(get_args(Missed))}", field="missed")
         if found.upload_of(arguments or {}) is not None:
             raise InvalidInputError("an upload is used by one job", field="arguments", hint="submit that job instead")
+        times = await in_thread(lambda: next_times(cron, zone, time.time()), name="schedule times")
         info = ScheduleInfo(
             name=checked_name(name, "name"),
             kind=found.name,
             arguments=await check_in_thread(found, arguments or {}, max_bytes=LIMITS.schedule_bytes),
-            cron=cron,
+            cron=" ".join(cron.split()),
             zone=zone,
             missed=missed,
             paused=bool(paused),
         )
-        times = await in_thread(lambda: next_times(cron, zone, time.time()), name="schedule times")
         await self.backend.aput_schedule(by.tenant, sorted(by.scopes), info, limits=self.limits, due_at=times[0])
         return replace(info, next_at=() if paused else times)
 

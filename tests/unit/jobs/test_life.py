@@ -148,6 +148,19 @@ async def test_only_one_job_of_a_key_runs_at_once(place: Path | str) -> None:
         assert len(uids) == 4
 
 
+async def test_key_may_have_any_characters(place: Path | str) -> None:
+    """PostgreSQL stores no NUL character."""
+    work = Work()
+    work.go_on.set()
+    async with Jobs(place, work.kinds) as jobs:
+        await jobs.aopen()
+        info = await jobs.asubmit("held", {"source": "a\0b"})
+        async with running(jobs):
+            await jobs.aresult(info.id, timeout_s=30)
+        assert (await jobs.aget(info.id)).arguments == {"source": "a\0b"}
+        assert await jobs.alist(kind="a\0b") == []
+
+
 async def test_key_that_a_job_takes_is_that_of_one_running_job(place: Path | str) -> None:
     """The others wait in their queue, whatever their arguments are, and no attempt is counted."""
     active, most, started = 0, 0, 0

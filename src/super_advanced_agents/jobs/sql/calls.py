@@ -8,7 +8,7 @@ from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
 from super_advanced_agents.jobs.sql import uploads
 from super_advanced_agents.jobs.sql.database import Database, Row, marks
-from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, Served, job_info
+from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, Served, job_info, plain
 from super_advanced_agents.types import JobInfo, JobState
 
 _RETRY_AFTER_S = 5.0
@@ -72,8 +72,17 @@ def insert(db: Database, job: NewJob, now: float) -> list[Row]:
         " created_at, schedule, upload, trace) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
         f" ON CONFLICT DO NOTHING RETURNING {JOB}",
         (
-            *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue, job.key, job.arguments),
-            *(job.max_attempts, now, now, job.schedule, job.upload, job.trace),
+            *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue),
+            *(
+                None if job.key is None else plain(job.key),
+                job.arguments,
+                job.max_attempts,
+                now,
+                now,
+                job.schedule,
+                job.upload,
+                job.trace,
+            ),
         ),
     )
 
@@ -99,7 +108,7 @@ def list_jobs(
     for column, comparison, value in (("state", "=", state), ("kind", "=", kind), ("id", "<", after)):
         if value is not None:
             conditions.append(f"{column} {comparison} ?")
-            parameters.append(str(value))
+            parameters.append(plain(str(value)))
     query = f"SELECT {LISTED_JOB} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608
     served = served_by_workers(db)
     return [job_info(row, served=served, now=now) for row in db.execute(query, (*parameters, limit))]

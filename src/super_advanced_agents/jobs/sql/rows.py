@@ -96,6 +96,11 @@ def schedule_info(row: Row) -> ScheduleInfo:
     )
 
 
+def plain(text: str) -> str:
+    """Return a text without what a database cannot store: NUL characters and lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
 def stored_value(data: bytes | None) -> JSONValue:
     """Return the value of stored JSON; None where there is none."""
     if data is None:

@@ -8,7 +8,7 @@ from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Ou
 from super_advanced_agents.jobs.progress import Progress
 from super_advanced_agents.jobs.sql import calls, uploads
 from super_advanced_agents.jobs.sql.database import ANSWERS, Database, Row, marks
-from super_advanced_agents.jobs.sql.rows import stored_value
+from super_advanced_agents.jobs.sql.rows import plain, stored_value
 from super_advanced_agents.types import JobInfo, JobState
 from super_advanced_agents.types.jobs import ANSWER_STEP, KeptAnswer
 
@@ -115,11 +115,6 @@ def _claimed(db: Database, worker: str, row: Row) -> ClaimedJob:
         upload=row[9],
         trace=row[10],
     )
-
-
-def plain(text: str) -> str:
-    """Return a text without what a database cannot store: NUL characters and lone surrogates."""
-    return text.encode(errors="replace").decode().replace("\0", "")
 
 
 _MINE = "id = ? AND claim = ? AND worker = ? AND state = 'running'"

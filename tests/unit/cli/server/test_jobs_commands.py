@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 
@@ -41,3 +44,25 @@ def test_watch_shows_ended_job_and_refuses_to_wait_for_queued_one(saa):
     assert "no worker" in saa("jobs", "watch", job_id, code=2).stderr
     saa("jobs", "cancel", job_id)
     assert "cancelled" in saa("jobs", "watch", job_id, code=1).stdout
+
+
+@pytest.mark.parametrize("value", ["2024", "1.50", "true", "null", "NaN"])
+def test_text_that_looks_like_another_value_stays_a_text(saa, value):
+    """A folder may be called 2024, and a number stays one where the job takes a number."""
+    shown = saa.json("jobs", "submit", "import_files", f"path={value}", "shard_size=7")
+    assert shown["arguments"] == {"path": value, "shard_size": 7}
+    saa("jobs", "schedules", "set", "daily", "0 7 * * *", "import_files", f"path={value}")
+    assert saa.json("jobs", "schedules", "list")["schedules"][0]["arguments"] == {"path": value}
+
+
+def test_value_that_fits_neither_way_is_refused_as_it_was_written(saa):
+    """The first reason is about the number, not about a text."""
+    assert "unable to parse" not in saa("jobs", "submit", "import_files", "path=x", "shard_size=1.5", code=2).stderr
+
+
+def test_list_of_schedules_names_what_went_wrong(saa):
+    """Otherwise only the JSON output would tell that a schedule submits nothing."""
+    saa("jobs", "schedules", "set", "daily", "0 7 * * *", "export")
+    with closing(sqlite3.connect(saa.data_dir / "jobs" / "jobs.db")) as database, database:
+        database.execute("UPDATE job_schedules SET error = 'there is no room', zone = 'Mars/Olympus'")
+    assert "there is no room" in saa("jobs", "schedules", "list").stdout

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 from zipfile import ZIP_DEFLATED, ZipFile
 from zoneinfo import ZoneInfo
 
@@ -51,6 +52,7 @@ Arguments: TypeAlias = Annotated[
     typer.Argument(metavar="[NAME=VALUE]...", help="Arguments of the job; a value may be JSON."),
 ]
 _PAUSE_S = 0.5
+InfoT = TypeVar("InfoT")
 
 
 @jobs.command("submit")
@@ -76,7 +78,7 @@ def submit(
         if upload is not None:
             with _packed(upload) as file:
                 parsed["upload"] = _upload(opened, file)
-        info = opened.submit(kind, parsed, queue=queue)
+        info = _sent(partial(opened.submit, kind, queue=queue), parsed, arguments)
         if watch:
             _follow(opened, info.id, as_json=as_json)
             return
@@ -180,7 +182,8 @@ def set_(
 ) -> None:
     """Make or replace a schedule, and show its next five times."""
     with _open(data_dir, url, creates=True) as opened:
-        info = opened.put_schedule(name, kind, cron, _parsed(arguments), zone=zone, missed=missed)
+        put = partial(opened.put_schedule, name, kind, cron, zone=zone, missed=missed)
+        info = _sent(put, _parsed(arguments), arguments)
     _show_schedules([info], as_json=as_json)
 
 
@@ -262,6 +265,25 @@ def _parsed(arguments: list[str] | None) -> dict[str, JSONValue]:
     return found
 
 
+def _sent(
+    send: Callable[[dict[str, JSONValue]], InfoT], values: dict[str, JSONValue], words: list[str] | None
+) -> InfoT:
+    # Only the job knows its types: a value such as 2024 that it refuses is sent again as text, such as a folder's name.
+    from super_advanced_agents.errors import InvalidInputError
+
+    texts = dict(word.partition("=")[::2] for word in words or ())
+    refusals: dict[str, InvalidInputError] = {}
+    while True:
+        try:
+            return send(values)
+        except InvalidInputError as exc:
+            name = exc.field.removeprefix("arguments.")
+            if name in refusals or name not in texts or not isinstance(values[name], int | float | None):
+                raise refusals.get(name, exc) from None
+            refusals[name] = exc
+            values = {**values, name: texts[name]}
+
+
 @contextmanager
 def _packed(path: Path) -> Iterator[Path]:
     # An upload is one file, so a folder becomes a zip file of its name, without what is hidden or a link.
@@ -338,8 +360,13 @@ def _show_schedules(found: list[ScheduleInfo], *, as_json: bool) -> None:
         return
     for info in found:
         state = "paused" if info.paused else "; ".join(_shown(at, info.zone) for at in info.next_at)
-        print_result(f"{info.name}  {info.cron}  {info.zone}  {info.kind}  {state}")
+        words = [info.name, info.cron, info.zone, info.kind, state, one_line(info.error)]
+        print_result("  ".join(word for word in words if word))
 
 
 def _shown(at: float, zone: str) -> str:
-    return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
+    try:
+        known = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):  # this machine may know fewer zones than the server
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(at, known).strftime("%Y-%m-%d %H:%M")
