@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 
-def write_self_signed_certificate(cert, key, *, valid_for=dt.timedelta(days=1)):
-    """Write a certificate for 127.0.0.1 that is its own authority, and expires after a time."""
+def write_self_signed_certificate(cert, key, *, valid_for=dt.timedelta(days=1), valid_in=dt.timedelta(days=-1)):
+    """Write a certificate for 127.0.0.1 that is its own authority, and is valid within two times from now."""
     import ipaddress
 
     from cryptography import x509
@@ -23,7 +23,7 @@ def write_self_signed_certificate(cert, key, *, valid_for=dt.timedelta(days=1)):
         .issuer_name(name)
         .public_key(private.public_key())
         .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_before(now + valid_in)
         .not_valid_after(now + valid_for)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -377,24 +376,3 @@ _SECRETS = tuple(
     for name, field in Settings.model_fields.items()
     if {SecretStr, tuple[SecretStr, ...]} & set(get_args(field.annotation))
 )
-
-
-def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
-    """Read the TLS certificate chain and private key as PEM; return None when none are set.
-
-    Raises:
-        ConfigurationError: only one of the two is set, a file cannot be read, or the key does not fit the certificate.
-    """
-    cert, key = settings.tls_cert, settings.tls_key
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise ConfigurationError("a certificate needs its private key", hint="give both --tls-cert and --tls-key")
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
-        return cert.read_bytes(), key.read_bytes()
-    except OSError as exc:  # ssl.SSLError is one
-        raise ConfigurationError(
-            f"the certificate {str(cert)!r} with the key {str(key)!r} cannot be used: {exc.strerror or 'not PEM'}",
-            hint="check --tls-cert and --tls-key: PEM files, the key without a password",
-        ) from exc

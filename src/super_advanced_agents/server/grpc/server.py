@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Self
@@ -11,6 +12,7 @@ import grpc
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.methods import AGENT, JOB, ORCHESTRATOR, VECTOR_STORE
+from super_advanced_agents.server.auth.certificates import check_certificate, renewals
 from super_advanced_agents.server.grpc.handler import MethodHandler
 from super_advanced_agents.server.grpc.health import HEALTH, health_rpcs
 from super_advanced_agents.server.grpc.peers import Peers
@@ -20,7 +22,7 @@ from super_advanced_agents.server.grpc.services import operation_rpcs
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import port_in_use
-from super_advanced_agents.tenancy.settings import Settings, checked_certificate
+from super_advanced_agents.tenancy.settings import Settings
 
 GRPC_PORT = "--grpc-port"
 _IDLE_S = 20
@@ -99,6 +101,8 @@ class GrpcServer:
         self._settings = settings
         self._server: grpc.aio.Server | None = None
         self._peers = Peers(settings)
+        self._renewing: asyncio.Task[None] | None = None
+        self._renewed: grpc.ServerCertificateConfiguration | None = None
 
     async def __aenter__(self) -> Self:
         """Bind the gRPC address and accept calls, or do nothing if gRPC is turned off.
@@ -111,22 +115,28 @@ class GrpcServer:
             return self
         server = _build_server(self._services, self._settings, self._peers)
         url_host = f"[{host}]" if ":" in host else host
-        certificate = await in_thread(lambda: checked_certificate(self._settings), name="read certificate")
+        certificate = await in_thread(lambda: check_certificate(self._settings), name="read certificate")
         try:
             if certificate is None:
                 port = server.add_insecure_port(f"{url_host}:{port}")
             else:
-                certificates, key = certificate
-                credentials = grpc.ssl_server_credentials([(key, certificates)])
+                credentials = grpc.dynamic_ssl_server_credentials(
+                    _configuration(certificate),
+                    self._take_renewed,  # type: ignore[arg-type]  # it may return None, which its type forgets
+                )
                 port = server.add_secure_port(f"{url_host}:{port}", credentials)
         except RuntimeError as exc:  # taken since `sockets.bind_listener` tried it
             raise port_in_use(host, port, GRPC_PORT) from exc
         await server.start()
         self._peers.start(port)
+        self._renewing = asyncio.create_task(self._renew(), name="renew certificate of gRPC")
         self._server, self.address = server, f"{url_host}:{port}"
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         await self._peers.stop()
         await self.stop(0)
 
@@ -138,3 +148,17 @@ class GrpcServer:
         """
         if self._server is not None:
             await self._server.stop(grace_s)
+
+    async def _renew(self) -> None:
+        async for certificate in renewals(self._settings, "gRPC"):
+            self._renewed = _configuration(certificate)
+
+    def _take_renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        # Called by gRPC's threads before each handshake; None keeps the certificate that it has.
+        renewed, self._renewed = self._renewed, None
+        return renewed
+
+
+def _configuration(certificate: tuple[bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+    chain, key = certificate
+    return grpc.ssl_server_certificate_configuration([(key, chain)])

@@ -65,16 +65,22 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._caps = caps
         self._context = context
+        self._handshake_s = handshake_s
         self._loop = asyncio.get_running_loop()
-        self._connect = partial(
-            self._loop.connect_accepted_socket,
-            ssl=context,
-            ssl_handshake_timeout=handshake_s if context else None,
-            ssl_shutdown_timeout=_TLS_SHUTDOWN_S if context else None,
-        )
+        self.use(context)
         self._opening: set[_Opening] = set()
         self._resuming: dict[socket.socket, asyncio.TimerHandle] = {}
         self._quiet_until = 0.0
+
+    def use(self, context: ssl.SSLContext | None) -> None:
+        """Serve further connections with another TLS context, or without TLS if it is None."""
+        self._context = context
+        self._connect = partial(
+            self._loop.connect_accepted_socket,
+            ssl=context,
+            ssl_handshake_timeout=self._handshake_s if context else None,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_S if context else None,
+        )
 
     def start(self, listeners: Iterable[socket.socket]) -> None:
         """Accept the connections of some listening sockets, until `stop`."""

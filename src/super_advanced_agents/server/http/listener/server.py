@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from super_advanced_agents.server.auth.certificates import renewals
 from super_advanced_agents.server.connections import ConnectionCaps
 from super_advanced_agents.server.http.listener.acceptor import Acceptor
 from super_advanced_agents.server.http.listener.parsing import StrictHttpProtocol
@@ -50,6 +51,7 @@ class RestServer(uvicorn.Server):
         self.ended = asyncio.Event()
         self._settings = settings
         self._acceptor: Acceptor | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -75,16 +77,34 @@ class RestServer(uvicorn.Server):
             self._protocol, caps, context=self.config.ssl, handshake_s=self._settings.header_timeout_s
         )
         self._acceptor.start(sockets or ())
+        self._renewing = asyncio.create_task(self._renew(self._acceptor), name="renew certificate of REST")
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the connections in the backlog, close the listener, and finish received requests."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         if self._acceptor is not None:
             await self._acceptor.stop(sockets or (), _SETTLE_S)
         try:
             await super().shutdown(sockets)
         finally:
             self.ended.set()
+
+    async def _renew(self, acceptor: Acceptor) -> None:
+        async for _ in renewals(self._settings, "REST"):
+            with contextlib.suppress(OSError):  # exchanged again since they were checked: the next look sees it
+                renewed = uvicorn.Config(
+                    self.config.app,
+                    http=self.config.http,
+                    ws=self.config.ws,
+                    log_config=None,
+                    ssl_certfile=self._settings.tls_cert,
+                    ssl_keyfile=self._settings.tls_key,
+                )
+                renewed.load()
+                acceptor.use(renewed.ssl)
 
     def _protocol(self) -> StrictHttpProtocol:
         protocol: StrictHttpProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
