@@ -40,6 +40,7 @@ from super_advanced_agents.tenancy.catalog.postgres import PostgresCatalog
 from super_advanced_agents.tenancy.collection_places import place_of
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
+from super_advanced_agents.tenancy.data_folder.saving import check_catalog_is_there
 from super_advanced_agents.tenancy.data_folder.server_address import naming_server
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, OrchestratorServices
@@ -310,6 +311,8 @@ class Runtime(Resource):
                 stack.enter_context(state).open()
             if is_shared(settings.store_url):  # so that a start fails where every request would
                 run_sync(store.aversion(DEFAULT_NAMESPACE))
+            if state is None:
+                check_catalog_is_there(settings.data_dir)
             limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
             catalog: Catalog = stack.enter_context(
                 SQLiteCatalog(settings.data_dir / "server" / "catalog.db", declared, **limits)

@@ -126,7 +126,7 @@ def prepare(
         if check is not None:
             check(connection)
     except sqlite3.Error as exc:
-        raise map_error(exc) from exc
+        raise map_error(exc, file) from exc
     if version < schema.version:
         assert file is not None
         _migrate(connection, file, schema, version)
@@ -315,13 +315,13 @@ def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
     try:
         return _connect(file, create=create)
     except sqlite3.Error as exc:
-        error = map_error(exc)
+        error = map_error(exc, file)
         if not _cannot_open(exc) or isinstance(error, OverloadedError):
             raise error from exc
     try:
         return _connect(file, create=create)  # a descriptor may have come free since
     except sqlite3.Error as exc:
-        raise map_error(exc) from exc
+        raise map_error(exc, file) from exc
 
 
 def _connect(file: Path | None, *, create: bool) -> sqlite3.Connection:
@@ -374,15 +374,16 @@ def _cannot_open(exc: sqlite3.Error) -> bool:
     return (_error_code(exc) & 0xFF) == sqlite3.SQLITE_CANTOPEN
 
 
-def map_error(exc: sqlite3.Error) -> StoreError | OverloadedError:
-    """Convert an SQLite error to an error of this package, and return it."""
+def map_error(exc: sqlite3.Error, file: Path | None = None) -> StoreError | OverloadedError:
+    """Convert an SQLite error to one of this package, which names the file if that is damaged."""
     code = _error_code(exc) & 0xFF
     if _cannot_open(exc) and not files.has_free_descriptors(_DESCRIPTORS):  # SQLite does not tell why
         return files.out_of_descriptors_error()
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptStoreError("the store's rows are damaged", hint="restore a backup; `saa doctor` has details")
+        what = "the store's rows are damaged" if file is None else f"the database {str(file)!r} is damaged"
+        return CorruptStoreError(what, hint="restore a backup; `saa doctor` has details")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
         return StoreError("the store's folder cannot be written", hint="change its permissions, or choose another")
     if code == sqlite3.SQLITE_IOERR:

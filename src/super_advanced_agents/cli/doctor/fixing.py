@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.cli.doctor.integrity import damaged_databases
+from super_advanced_agents.cli.doctor.tenants import check_catalog
 from super_advanced_agents.errors import StoreLockedError, SuperAdvancedAgentsError
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -23,6 +25,11 @@ def fixed(data_dir: Path) -> Iterator[Check]:
     """
     settings = Settings.load_for_folder(data_dir=data_dir)
     yield from _fix_modes(settings.data_dir)
+    damaged = [check for check in _damage(settings.data_dir) if not check.ok]
+    if damaged:  # opening them would put an empty one in the place of a missing one
+        detail = f"no database was opened, since not all can be used: {damaged[0].detail}"
+        yield Check(name="fix", ok=False, detail=detail, hint=damaged[0].hint)
+        return
     if settings.has_own_store and not (settings.store_dir / "memory.sqlite3").exists():
         return
     try:
@@ -35,6 +42,11 @@ def fixed(data_dir: Path) -> Iterator[Check]:
         yield Check(name="fix", ok=False, detail=exc.message, hint=exc.hint or "")
     else:
         yield Check(name="fix", ok=True, detail="the stores have the schemas of this version")
+
+
+def _damage(data_dir: Path) -> Iterator[Check]:
+    yield from damaged_databases(data_dir)
+    yield from check_catalog(data_dir)
 
 
 def _fix_modes(data_dir: Path) -> Iterator[Check]:

@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from super_advanced_agents._runtime.disk.watched_files import check_unharmed
 from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.cli.doctor.integrity import REQUESTS, UPGRADE, damage_of
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.local.maintenance import CLOCK_SETTING, SCHEMA_VERSION, damaged_file
+from super_advanced_agents.tenancy.data_folder.saving import CATALOG
 
 _MIN_FREE_BYTES = 256 * 1024 * 1024
 _CLOCK_MARGIN_S = 5.0
@@ -52,7 +54,7 @@ def check_data(data_dir: Path) -> Iterator[Check]:
 
 
 def _lost_files(data_dir: Path) -> Iterator[Check]:
-    names = ("store/memory.sqlite3", "server/catalog.db", "server/requests.db")
+    names = ("store/memory.sqlite3", CATALOG, REQUESTS)
     for database in (*(data_dir / name for name in names), *sorted(data_dir.glob("collections/*/memory.sqlite3"))):
         try:
             check_unharmed(database)
@@ -79,7 +81,7 @@ def _clock(database: Path) -> Iterator[Check]:
 def _lock(store: Path) -> Check:
     try:
         with (store / "owner.lock").open("rb") as lock:
-            holder = lock.read(32).decode(errors="replace").strip()
+            holder = lock.read(32).decode(errors="replace").partition("\n")[0].strip()
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
@@ -95,15 +97,14 @@ def _lock(store: Path) -> Check:
 
 def _rows(database: Path) -> Check:
     hint = "restore a backup, or export what can still be read: saa export"
+    damage = damage_of(database, SCHEMA_VERSION)
+    if damage is not None:
+        return Check(
+            name="rows", ok=False, detail=f"the database {damage.text}", hint=UPGRADE if damage.newer else hint
+        )
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", uri=True)) as connection:
             [(schema,)] = connection.execute("PRAGMA user_version")
-            if schema > SCHEMA_VERSION:
-                detail = f"schema {schema}, this version knows {SCHEMA_VERSION}"
-                return Check(name="rows", ok=False, detail=detail, hint="upgrade super-advanced-agents")
-            problems = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
-            if problems != ["ok"]:
-                return Check(name="rows", ok=False, detail=f"damaged: {problems[0]}", hint=hint)
             [(rows,)] = connection.execute("SELECT count(*) FROM records")
     except sqlite3.Error as exc:
         return Check(name="rows", ok=False, detail=f"cannot be read: {exc}", hint=hint)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.cli.doctor.integrity import check_audit_log, check_databases_of
+from super_advanced_agents.cli.doctor.keys import check_keys
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.stores.local.maintenance import read_backup
 from super_advanced_agents.tenancy.data_folder.saving import (
@@ -20,6 +22,7 @@ from super_advanced_agents.tenancy.data_folder.saving import (
 _GROUP_AND_OTHERS = 0o077
 _FOLDERS = ("store", "server", COLLECTIONS_FOLDER, "cache")
 _RESTORE = "restore a backup"
+_RESTORE_CATALOG = "put the file back, or restore a backup; without it nobody knows whose the collections are"
 
 
 def check_server_data(data_dir: Path) -> Iterator[Check]:
@@ -29,23 +32,28 @@ def check_server_data(data_dir: Path) -> Iterator[Check]:
     """
     if not data_dir.is_dir():
         return
-    yield from _catalog(data_dir)
-    yield from _keys(data_dir)
+    yield from check_databases_of(data_dir)
+    yield from check_catalog(data_dir)
+    yield from check_audit_log(data_dir)
+    yield from check_keys(data_dir)
     yield _modes(data_dir)
     yield from _backups(data_dir)
 
 
-def _catalog(data_dir: Path) -> Iterator[Check]:
+def check_catalog(data_dir: Path) -> Iterator[Check]:
+    """Yield check results for the catalog, and for the collections that it names."""
     folder = data_dir / COLLECTIONS_FOLDER
     folders = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not (data_dir / CATALOG).is_file():
         if (data_dir / "server").is_dir() or folders:
-            yield Check(name="catalog", ok=not folders, detail="missing", hint=_RESTORE if folders else "")
+            yield Check(name="catalog", ok=not folders, detail="missing", hint=_RESTORE_CATALOG if folders else "")
         return
     try:
         rows = read_catalog_of(data_dir)
     except SuperAdvancedAgentsError as exc:
-        yield Check(name="catalog", ok=False, detail=exc.message, hint=exc.hint or _RESTORE)
+        yield Check(
+            name="catalog", ok=False, detail=f"{CATALOG!r} cannot be read: {exc.message}", hint=_RESTORE_CATALOG
+        )
         return
     detail = f"{len(rows.collections)} collections, {len(rows.agents)} agents with settings"
     if rows.problems:
@@ -62,21 +70,6 @@ def _catalog(data_dir: Path) -> Iterator[Check]:
         yield Check(name="collections", ok=False, detail=", ".join(found), hint=hint)
     else:
         yield Check(name="collections", ok=True, detail="each one has its folder")
-
-
-def _keys(data_dir: Path) -> Iterator[Check]:
-    server = data_dir / "server"
-    if not server.is_dir():
-        return
-    there = [(server / name).is_file() for name in ("keys.db", "secret")]
-    if all(there):
-        yield Check(name="keys", ok=True, detail="the keys and their secret are there")
-    elif any(there):
-        missing = "secret" if there[0] else "keys.db"
-        hint = "put the file back, or remove the other one too and make new keys: saa keys create"
-        yield Check(name="keys", ok=False, detail=f"'server/{missing}' is missing: no key is accepted", hint=hint)
-    else:
-        yield Check(name="keys", ok=True, detail="none; the first start makes one, or `saa keys create`")
 
 
 def _modes(data_dir: Path) -> Check:

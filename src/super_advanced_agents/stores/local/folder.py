@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, open_private, restrict
-from super_advanced_agents.errors import ConfigurationError, StoreLockedError
+from super_advanced_agents._runtime.disk.watched_files import check_unharmed
+from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreLockedError
 
 LOCK_FILE = "owner.lock"
 _OWN_NAMES = (LOCK_FILE, "memory.sqlite3", "index", "words", "backup.json")
@@ -39,6 +40,23 @@ def _restrict_existing(folder: Path) -> None:
             restrict(entry.iterdir())
 
 
+def lost_database(file: Path) -> bool:
+    """Return whether a database of a store's folder had content before, and is missing or empty.
+
+    Args:
+        file: the database; the lock beside it names the databases that had content when they were last used.
+    """
+    try:
+        return not (file.exists() and file.stat().st_size) and file.name in _used_databases(file.parent)
+    except OSError:
+        return False
+
+
+def _used_databases(folder: Path) -> list[str]:
+    # The lines after the owner's pid.
+    return (folder / LOCK_FILE).read_text(errors="replace").splitlines()[1:]
+
+
 class StoreFolder:
     """Create a store's folder if needed, and hold an exclusive lock on it until `release()`.
 
@@ -52,6 +70,7 @@ class StoreFolder:
     Raises:
         ConfigurationError: `path` is not a path.
         StoreLockedError: another store object holds the lock; the message names its process.
+        CorruptStoreError: the database had content when it was last used, and is missing or empty.
         StoreError: the folder cannot be created or written.
         StoreFullError: the disk is full.
     """
@@ -67,13 +86,16 @@ class StoreFolder:
         except OSError as exc:
             raise map_os_error(exc, self.path) from exc
         self._lock(LOCK_FILE)
-        if database is not None:
-            try:
+        self._database = database
+        try:
+            self._used = self._read_used()
+            if database is not None:
+                self._check_not_lost(self.path / database)
                 self._lock(database)
-            except BaseException:
-                self.release()
-                raise
-        self._write_owner_pid()
+        except BaseException:
+            self.release()
+            raise
+        self._write_owner()
 
     def _lock(self, name: str) -> None:
         file = self.path / name
@@ -95,21 +117,38 @@ class StoreFolder:
         self._locks.append(lock)
         _open_locks[lock] = _inode(os.fstat(lock))
 
+    def _read_used(self) -> list[str]:
+        with suppress(OSError):
+            return _used_databases(self.path)
+        return []
+
+    def _check_not_lost(self, file: Path) -> None:
+        if not lost_database(file):
+            return
+        check_unharmed(file)  # knows more where a process has seen it
+        raise CorruptStoreError(
+            f"{str(file)!r} is missing or empty, though it had content",
+            hint=f"put the file back or restore a backup; to begin anew, remove {LOCK_FILE!r} beside it",
+        )
+
     def _locked_by(self, pid: int | str) -> StoreLockedError:
         return StoreLockedError(
             f"the store at {str(self.path)!r} is in use by process {pid}",
             hint="close it there, or use another folder; `saa serve` shares one store among many clients",
         )
 
-    def _write_owner_pid(self) -> None:
+    def _write_owner(self) -> None:
+        # Over the former content and cut afterwards, so that a kill in between leaves the names of the databases.
+        if len(self._locks) > 1 and self._database not in self._used and os.fstat(self._locks[1]).st_size:
+            self._used = [*self._used, str(self._database)]
+        lines = "".join(f"{line}\n" for line in (os.getpid(), *self._used)).encode()
         with suppress(OSError):  # on a full disk the lock still holds; only others' messages lack its owner's pid
-            os.ftruncate(self._locks[0], 0)
-            os.pwrite(self._locks[0], f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._locks[0], os.pwrite(self._locks[0], lines, 0))
 
     def _read_owner_pid(self) -> str:
         for _ in range(20):  # an owner that has just taken the lock may not have written its pid yet
             with suppress(OSError):
-                pid = (self.path / LOCK_FILE).read_text(errors="replace").strip()[:32]
+                pid = (self.path / LOCK_FILE).read_text(errors="replace").partition("\n")[0].strip()[:32]
                 if pid:
                     return pid
             time.sleep(0.01)
@@ -117,6 +156,8 @@ class StoreFolder:
 
     def release(self) -> None:
         """Unlock the folder and its database, and close the files."""
+        if self._database not in self._used and len(self._locks) > 1:
+            self._write_owner()
         # Closing alone is not enough: a child process that was not forked by Python shares the open file and its lock.
         for lock in reversed(self._locks):
             del _open_locks[lock]

@@ -100,7 +100,7 @@ def upgrade_if_older(folder: Path) -> None:
         with open_read_only(folder / DATABASES[0]) as connection:
             [(schema,)] = connection.execute("PRAGMA user_version")
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc) from exc
+        raise sqlite.map_error(exc, folder / DATABASES[0]) from exc
     if schema < SCHEMA_VERSION:
         open_local_store(folder).close()
 

@@ -120,6 +120,22 @@ def read_catalog_of(data_dir: Path) -> CatalogRows:
         return read_catalog(connection)
 
 
+def check_catalog_is_there(data_dir: Path) -> None:
+    """Raise if a data folder has collections, and no catalog that says whose they are.
+
+    Raises:
+        CorruptStoreError: it is missing or empty, and a new one would hide them.
+    """
+    file = data_dir / CATALOG
+    if file.is_file() and file.stat().st_size:
+        return
+    if any(data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{DATABASE}")):
+        raise CorruptStoreError(
+            f"there are collections in {str(data_dir)!r}, but the catalog that names them is missing",
+            hint=f"put {CATALOG!r} back or restore a backup, or move the folder {COLLECTIONS_FOLDER!r} away",
+        )
+
+
 class _DataCopy:
     # Fills the folder of a backup, and counts what it holds.
 
@@ -137,11 +153,8 @@ class _DataCopy:
             with open_immutable(folder / CATALOG) as connection:
                 rows = read_catalog(connection)
             files.append(CATALOG)
-        elif any(self._data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{DATABASE}")):
-            raise CorruptStoreError(
-                f"there are collections in {str(self._data_dir)!r}, but the catalog that names them is missing",
-                hint="restore a backup, or move the folder 'collections' away",
-            )
+        else:
+            check_catalog_is_there(self._data_dir)
         if (self._data_dir / STORE).is_file():
             self._copy(STORE, folder)
             files.append(STORE)

@@ -82,7 +82,7 @@ class RecordTable(RowReader):
         except BaseException as exc:
             self.close()
             if isinstance(exc, sqlite3.Error):
-                raise sqlite.map_error(exc) from exc
+                raise sqlite.map_error(exc, self._file) from exc
             raise
 
     @property
