@@ -293,7 +293,7 @@ def _read_whole(response: httpx2.Response, emit: Emit) -> Usage:
     choice = orjson.loads(response.read())["choices"][0]
     text = choice["message"]["content"]
     if not isinstance(text, str):
-        raise ValueError("the answer has no text")
+        raise TypeError("the answer has no text")
     emit(text)
     return Usage(prompt_tokens=None, new_tokens=1, cut=choice.get("finish_reason") == "length")
 

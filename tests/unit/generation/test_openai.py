@@ -72,8 +72,19 @@ ROLE_REFUSALS = {
 
 def refused(body: dict[str, Any], model: str) -> JSONResponse | None:
     """Return the refusal of the first option that the model does not take; None if it takes all."""
+    if model not in REFUSALS:
+        return None
     name = next((name for name in ("max_tokens", "temperature", "seed", "stop") if name in body), None)
     return None if name is None else JSONResponse(REFUSALS[model](name), 422 if "detail" in model else 400)
+
+
+def refusal_of_values(body: dict[str, Any], model: str) -> str | None:
+    """Return what the model says about a role or a temperature that it does not take."""
+    if body["messages"][0]["role"] == "system" and model in ROLE_REFUSALS:
+        return ROLE_REFUSALS[model]
+    if model == "positive" and body.get("temperature") == 0:
+        return "Input validation error: `temperature` must be strictly positive"
+    return "temperature must be at most 1" if model == "at-most-1" else None
 
 
 async def pieces(server: Server, model: str) -> AsyncIterator[str]:
@@ -111,18 +122,14 @@ def application(server: Server) -> FastAPI:
         server.requests.append(body)
         server.headers.append(dict(request.headers))
         model = body["model"]
-        if model.startswith("newer") and (refusal := refused(body, model)) is not None:
+        if (refusal := refused(body, model)) is not None:
             return refusal
         if model in STATUSES or (model == "flaky" and len(server.requests) == 1):
             return JSONResponse(
                 {"error": {"message": "no\n top-secret no"}}, STATUSES.get(model, 500), headers={"retry-after": "7"}
             )
-        if model in ROLE_REFUSALS and body["messages"][0]["role"] == "system":
-            return JSONResponse({"error": {"message": ROLE_REFUSALS[model]}}, 400)
-        if model == "positive" and body.get("temperature") == 0:
-            return JSONResponse({"error": "Input validation error: `temperature` must be strictly positive"}, 422)
-        if model == "at-most-1":
-            return JSONResponse({"error": "temperature must be at most 1"}, 400)
+        if (said := refusal_of_values(body, model)) is not None:
+            return JSONResponse({"error": {"message": said}}, 400)
         if model == "whole":
             choice = {
                 "index": 0,

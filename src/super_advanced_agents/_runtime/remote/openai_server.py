@@ -42,7 +42,7 @@ _NOT_TAKEN = re.compile(
     r"|temperature\W.{0,20}(strictly positive|greater than 0|> 0)",
     re.IGNORECASE,
 )
-"""Words of a server about an option that it does not take, not even with another value, or a temperature of 0."""
+"""Words of a server about an option that it never takes, or about a temperature of 0."""
 
 
 def checked_base_url(base_url: str) -> str:

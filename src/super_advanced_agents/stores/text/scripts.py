@@ -110,7 +110,7 @@ def split(text: str) -> tuple[str, list[str]]:
 
 
 def joined_words(text: str) -> str:
-    """Return the words of a cleaned text that have hyphens, without these: " email" for "e-mail"."""
+    """Return the hyphenated words of a cleaned text without hyphens: " email" for "e-mail"."""
     return "".join(f" {word.replace('-', '')}" for word in _HYPHENATED.findall(text)) if "-" in text else ""
 
 
