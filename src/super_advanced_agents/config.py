@@ -14,8 +14,13 @@ DEFAULT_NAMESPACE = "default"
 DEFAULT_TENANT = "default"
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_GENERATION_MODEL = "SmolLM2-135M-Instruct"
-STORE_FOLDER = "store"
-"""The folder, in a data folder, of the store that all agents share."""
+
+STORE_FOLDER, COLLECTIONS_FOLDER, SERVER_FOLDER = "store", "collections", "server"
+"""The folders of a data folder: the agents' store, collections, and a server's own files."""
+CATALOG_FILE = f"{SERVER_FOLDER}/catalog.db"
+"""The SQLite file, in a data folder, of collections and agents' settings."""
+STORE_DATABASE = "memory.sqlite3"
+"""The SQLite file of an embedded store, in its folder."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

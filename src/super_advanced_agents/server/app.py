@@ -129,7 +129,7 @@ async def _open_services(
 ) -> Services:
     settings = runtime.settings
     await runtime.aopen()
-    requests = runtime.state or settings.data_dir / "server" / "requests.db"
+    requests = runtime.state or settings.server_dir / "requests.db"
     authenticator = await stack.enter_async_context(Authenticator(settings, runtime.state))
     idempotency = await stack.enter_async_context(Idempotency(requests))
     await idempotency.aopen()

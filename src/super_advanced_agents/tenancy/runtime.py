@@ -16,7 +16,7 @@ from super_advanced_agents._runtime.concurrency.sync_bridge import blocking, run
 from super_advanced_agents._runtime.disk.files import restrict
 from super_advanced_agents._runtime.memory import return_memory
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import DEFAULT_NAMESPACE, checked_agent_name
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, DEFAULT_NAMESPACE, checked_agent_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import (
     CollectionExistsError,
@@ -315,11 +315,11 @@ class Runtime(Resource):
                 check_catalog_is_there(settings.data_dir)
             limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
             catalog: Catalog = stack.enter_context(
-                SQLiteCatalog(settings.data_dir / "server" / "catalog.db", declared, **limits)
+                SQLiteCatalog(settings.data_dir / CATALOG_FILE, declared, **limits)
                 if state is None
                 else PostgresCatalog(state, declared, **limits)
             )
-            place = place_of(settings.store_url, settings.data_dir / "collections", guard)
+            place = place_of(settings.store_url, settings.data_dir / COLLECTIONS_FOLDER, guard)
             collections = stack.enter_context(Collections(catalog, place, max_open=settings.max_open_collections))
             _create_declared(declared, collections)
             stack.enter_context(pipeline)  # entered again: it must close before the stores that its callers write to

@@ -14,6 +14,8 @@ from super_advanced_agents.config import (
     DEFAULT_EMBEDDING_MODEL,
     DEFAULT_GENERATION_MODEL,
     LIMITS,
+    SERVER_FOLDER,
+    STORE_DATABASE,
     STORE_FOLDER,
     checked_agent_name,
 )
@@ -286,7 +288,7 @@ class Settings(BaseSettings):
     @property
     def server_dir(self) -> Path:
         """The folder of API keys and other files that only this server may read."""
-        return self.data_dir / "server"
+        return self.data_dir / SERVER_FOLDER
 
     @property
     def files_folder(self) -> Path:
@@ -359,7 +361,7 @@ class Settings(BaseSettings):
         settings = cls.load(**values)
         if not settings.model_fields_set.isdisjoint(_EMBEDDING) or not settings.has_own_store:
             return settings
-        if not (settings.store_dir / "memory.sqlite3").is_file():
+        if not (settings.store_dir / STORE_DATABASE).is_file():
             return settings
         from super_advanced_agents.models import known_model
         from super_advanced_agents.stores.local.maintenance import model_id_in  # heavy

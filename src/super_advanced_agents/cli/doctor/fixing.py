@@ -10,6 +10,7 @@ from pathlib import Path
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.cli.doctor.integrity import damaged_databases
 from super_advanced_agents.cli.doctor.tenants import check_catalog
+from super_advanced_agents.config import COLLECTIONS_FOLDER, STORE_DATABASE
 from super_advanced_agents.errors import StoreLockedError, SuperAdvancedAgentsError
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -30,11 +31,11 @@ def fixed(data_dir: Path) -> Iterator[Check]:
         detail = f"no database was opened, since not all can be used: {damaged[0].detail}"
         yield Check(name="fix", ok=False, detail=detail, hint=damaged[0].hint)
         return
-    if settings.has_own_store and not (settings.store_dir / "memory.sqlite3").exists():
+    if settings.has_own_store and not (settings.store_dir / STORE_DATABASE).exists():
         return
     try:
         asyncio.run(_open_all(settings))
-        for database in sorted(settings.data_dir.glob("collections/*/memory.sqlite3")):
+        for database in sorted(settings.data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{STORE_DATABASE}")):
             _migrate_collection(database.parent)
     except StoreLockedError as exc:
         yield Check(name="fix", ok=True, detail=f"the stores were left alone: {exc.message}")

@@ -10,16 +10,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, STORE_DATABASE
 from super_advanced_agents.stores.local.folder import lost_database
 from super_advanced_agents.stores.local.maintenance import SCHEMA_VERSION
-from super_advanced_agents.tenancy.data_folder.saving import CATALOG, COLLECTIONS_FOLDER, DATABASE, STORE
+from super_advanced_agents.tenancy.data_folder.saving import STORE
 
 REQUESTS, JOBS = "server/requests.db", "jobs/jobs.db"
 UPGRADE = "upgrade super-advanced-agents"
 _EMPTY = "is empty"
 _RESTORE = "put the file back, or restore a backup; to begin anew, remove its folder"
 _HINTS = {
-    CATALOG: "put the file back, or restore a backup",
+    CATALOG_FILE: "put the file back, or restore a backup",
     REQUESTS: "move it away: it only answers a write that is repeated within a day as it was answered first",
     JOBS: "put a copy of the file back, or move its folder away; its jobs and schedules are lost then",
 }
@@ -95,9 +96,9 @@ def _databases(data_dir: Path) -> dict[str, int | None]:
     from super_advanced_agents.jobs.sql.database import VERSION as JOBS_VERSION
     from super_advanced_agents.tenancy.catalog.rows import SCHEMA as CATALOG_SCHEMA
 
-    collections = (f"{COLLECTIONS_FOLDER}/{path.name}/{DATABASE}" for path in _collections(data_dir))
+    collections = (f"{COLLECTIONS_FOLDER}/{path.name}/{STORE_DATABASE}" for path in _collections(data_dir))
     known: dict[str, int | None] = dict.fromkeys((STORE, *collections), SCHEMA_VERSION)
-    known |= {CATALOG: CATALOG_SCHEMA.version, REQUESTS: None, JOBS: JOBS_VERSION}
+    known |= {CATALOG_FILE: CATALOG_SCHEMA.version, REQUESTS: None, JOBS: JOBS_VERSION}
     return {name: newest for name, newest in known.items() if _was_there(data_dir / name)}
 
 

@@ -7,12 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.config import SERVER_FOLDER
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 
 
 def check_keys(data_dir: Path) -> Iterator[Check]:
     """Yield a check result: whether the API keys and the secret that verifies them are usable."""
-    server = data_dir / "server"
+    server = data_dir / SERVER_FOLDER
     if not server.is_dir():
         return
     there = [(server / name).is_file() for name in ("keys.db", "secret")]

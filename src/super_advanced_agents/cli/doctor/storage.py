@@ -15,9 +15,9 @@ from urllib.parse import quote
 from super_advanced_agents._runtime.disk.watched_files import check_unharmed
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.cli.doctor.integrity import REQUESTS, UPGRADE, damage_of
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.local.maintenance import CLOCK_SETTING, SCHEMA_VERSION, damaged_file
-from super_advanced_agents.tenancy.data_folder.saving import CATALOG
 
 _MIN_FREE_BYTES = 256 * 1024 * 1024
 _CLOCK_MARGIN_S = 5.0
@@ -44,8 +44,8 @@ def check_data(data_dir: Path) -> Iterator[Check]:
         hint="" if free >= _MIN_FREE_BYTES else "free some space: writes stop when the disk is full",
     )
     yield from _lost_files(data_dir)
-    store = data_dir / "store"
-    database = store / "memory.sqlite3"
+    store = data_dir / STORE_FOLDER
+    database = store / STORE_DATABASE
     if database.exists():
         yield _lock(store)
         yield _rows(database)
@@ -54,8 +54,11 @@ def check_data(data_dir: Path) -> Iterator[Check]:
 
 
 def _lost_files(data_dir: Path) -> Iterator[Check]:
-    names = ("store/memory.sqlite3", CATALOG, REQUESTS)
-    for database in (*(data_dir / name for name in names), *sorted(data_dir.glob("collections/*/memory.sqlite3"))):
+    names = (f"{STORE_FOLDER}/{STORE_DATABASE}", CATALOG_FILE, REQUESTS)
+    for database in (
+        *(data_dir / name for name in names),
+        *sorted(data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{STORE_DATABASE}")),
+    ):
         try:
             check_unharmed(database)
         except CorruptStoreError as exc:

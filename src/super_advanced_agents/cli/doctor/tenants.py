@@ -9,18 +9,13 @@ from pathlib import Path
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.cli.doctor.integrity import check_audit_log, check_databases_of
 from super_advanced_agents.cli.doctor.keys import check_keys
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, SERVER_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.stores.local.maintenance import read_backup
-from super_advanced_agents.tenancy.data_folder.saving import (
-    CATALOG,
-    COLLECTIONS_FOLDER,
-    DATABASE,
-    STORE,
-    read_catalog_of,
-)
+from super_advanced_agents.tenancy.data_folder.saving import STORE, read_catalog_of
 
 _GROUP_AND_OTHERS = 0o077
-_FOLDERS = ("store", "server", COLLECTIONS_FOLDER, "cache")
+_FOLDERS = (STORE_FOLDER, SERVER_FOLDER, COLLECTIONS_FOLDER, "cache")
 _RESTORE = "restore a backup"
 _RESTORE_CATALOG = "put the file back, or restore a backup; without it nobody knows whose the collections are"
 
@@ -44,15 +39,15 @@ def check_catalog(data_dir: Path) -> Iterator[Check]:
     """Yield check results for the catalog, and for the collections that it names."""
     folder = data_dir / COLLECTIONS_FOLDER
     folders = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if not (data_dir / CATALOG).is_file():
-        if (data_dir / "server").is_dir() or folders:
+    if not (data_dir / CATALOG_FILE).is_file():
+        if (data_dir / SERVER_FOLDER).is_dir() or folders:
             yield Check(name="catalog", ok=not folders, detail="missing", hint=_RESTORE_CATALOG if folders else "")
         return
     try:
         rows = read_catalog_of(data_dir)
     except SuperAdvancedAgentsError as exc:
         yield Check(
-            name="catalog", ok=False, detail=f"{CATALOG!r} cannot be read: {exc.message}", hint=_RESTORE_CATALOG
+            name="catalog", ok=False, detail=f"{CATALOG_FILE!r} cannot be read: {exc.message}", hint=_RESTORE_CATALOG
         )
         return
     detail = f"{len(rows.collections)} collections, {len(rows.agents)} agents with settings"
@@ -60,7 +55,9 @@ def check_catalog(data_dir: Path) -> Iterator[Check]:
         detail += f", {len(rows.problems)} damaged rows ({rows.problems[0]})"
     yield Check(name="catalog", ok=not rows.problems, detail=detail, hint=_RESTORE if rows.problems else "")
     gone = sorted(rows.ids - folders)
-    extra = sorted(name for name in folders - rows.ids - set(rows.deleted) if (folder / name / DATABASE).is_file())
+    extra = sorted(
+        name for name in folders - rows.ids - set(rows.deleted) if (folder / name / STORE_DATABASE).is_file()
+    )
     if gone:  # one may have been deleted between the two readings
         gone = sorted(read_catalog_of(data_dir).ids & set(gone))
     if gone or extra:
@@ -95,7 +92,7 @@ def _backups(data_dir: Path) -> Iterator[Check]:
         except SuperAdvancedAgentsError as exc:
             yield Check(name="backup", ok=False, detail=exc.message, hint=exc.hint)
     parent = data_dir.absolute().parent
-    kinds = (STORE, CATALOG)
+    kinds = (STORE, CATALOG_FILE)
     parts = sorted(part.name for part in parent.glob(".*.part") if any((part / kind).exists() for kind in kinds))
     if parts:
         hint = "one may still be running; if not, repeat it, or remove the folder"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
+from super_advanced_agents.config import COLLECTIONS_FOLDER, SERVER_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, InvalidInputError
 from super_advanced_agents.jobs.context import JobContext
 from super_advanced_agents.jobs.kinds import job
@@ -91,7 +92,12 @@ async def check_integrity(context: JobContext) -> dict[str, JSONValue]:
     return {"databases": len(files)}
 
 
-_DATABASES = ("store/memory.sqlite3", "server/*.db", "jobs/jobs.db", "collections/*/memory.sqlite3")
+_DATABASES = (
+    f"{STORE_FOLDER}/{STORE_DATABASE}",
+    f"{SERVER_FOLDER}/*.db",
+    "jobs/jobs.db",
+    f"{COLLECTIONS_FOLDER}/*/{STORE_DATABASE}",
+)
 
 
 async def _check(file: Path) -> str:

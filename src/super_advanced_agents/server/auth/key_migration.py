@@ -6,6 +6,7 @@ import hmac
 from contextlib import ExitStack
 
 from super_advanced_agents._runtime.concurrency.lifecycle import Resource
+from super_advanced_agents.config import SERVER_FOLDER
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.key_source import FolderKeys, Keys, KeySource
 from super_advanced_agents.server.auth.key_store import KEY_COLUMNS, KEYS_FILE, KeyRecord
@@ -19,7 +20,6 @@ _PUT = (
     " ON CONFLICT (id) DO UPDATE SET scopes = excluded.scopes, label = excluded.label,"
     " expires_at = excluded.expires_at, revoked_at = coalesce(known.revoked_at, excluded.revoked_at)"
 )
-_SERVER_FOLDER = "server"
 
 
 class KeyMigration(Resource):
@@ -79,7 +79,7 @@ class KeyMigration(Resource):
         folder = folder_of(url) if ":" in url else None
         if folder is None or has_store(folder):  # an engine, or a store without a data folder
             return None
-        keys, is_source = folder / _SERVER_FOLDER, url == self._ends[0][0]
+        keys, is_source = folder / SERVER_FOLDER, url == self._ends[0][0]
         return None if is_source and not (keys / KEYS_FILE).exists() else FolderKeys(keys)
 
     def _release(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from super_advanced_agents._runtime.concurrency.budget import Budget, spend
 from super_advanced_agents._runtime.concurrency.futures import Future, driven_by_thread
 from super_advanced_agents._runtime.queues.batcher import MicroBatcher, Workers
-from super_advanced_agents.config import LIMITS, Limits, checked_agent_name
+from super_advanced_agents.config import LIMITS, STORE_DATABASE, Limits, checked_agent_name
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpirySweeper
@@ -26,7 +26,6 @@ from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.reader import RecordReader
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
-from super_advanced_agents.stores.faiss.rows.reader import DATABASE_FILE
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.search import Search
 from super_advanced_agents.stores.faiss.searcher import Searcher
@@ -123,7 +122,7 @@ class FAISSVectorStore(MaintenanceOperations):
         check_choice("storage", storage, get_args(Storage))
         check_integer("buffer_rows", buffer_rows, 16, 65_536)
         self._dim, self._metric, self._index_kind = dim, metric, index
-        self._folder = None if path is None else StoreFolder(path, database=DATABASE_FILE)
+        self._folder = None if path is None else StoreFolder(path, database=STORE_DATABASE)
         folder = None if self._folder is None else self._folder.path
         try:
             self._rows = RecordTable(folder, {"dim": str(dim), "metric": metric})

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, open_private, restrict
 from super_advanced_agents._runtime.disk.watched_files import check_unharmed
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreLockedError
 
 LOCK_FILE = "owner.lock"
-_OWN_NAMES = (LOCK_FILE, "memory.sqlite3", "index", "words", "backup.json")
+_OWN_NAMES = (LOCK_FILE, STORE_DATABASE, "index", "words", "backup.json")
 """The names, or their beginnings, of the files and folders in a store's folder."""
 _open_locks: dict[int, tuple[int, int]] = {}
 """The file descriptors that hold locks of this process, each with the inode of its file."""

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents._runtime.disk import sqlite
-from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.config import DEFAULT_TENANT, STORE_DATABASE
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE, open_read_only, settings_of
+from super_advanced_agents.stores.faiss.maintenance.inspection import open_read_only, settings_of
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
 from super_advanced_agents.stores.migration.checksums import Checksum, add_to_checksums
 from super_advanced_agents.stores.records.scope import Scope
@@ -79,7 +79,7 @@ class FolderRecords:
         if settings is None:
             raise StoreError(f"there is no store in {str(folder)!r}", hint="check the folder after --from")
         self.dim, self.metric = int(settings["dim"]), settings["metric"]
-        self._file = folder / DATABASE
+        self._file = folder / STORE_DATABASE
 
     async def pages(self, mark: Mark) -> AsyncGenerator[Page, None]:
         """Yield the records behind a row number, in the order in which they were written."""

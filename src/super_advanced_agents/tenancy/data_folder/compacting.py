@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from super_advanced_agents.config import COLLECTIONS_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import StoreError, StoreLockedError
 from super_advanced_agents.stores.local.folder import StoreFolder
 from super_advanced_agents.stores.local.maintenance import ERASED_SETTING, compact_database, compact_store, settings_of
 from super_advanced_agents.tenancy.data_folder.audit_files import AUDIT_FOLDER, AuditFiles, Entry
-from super_advanced_agents.tenancy.data_folder.saving import COLLECTIONS_FOLDER, DATABASE, STORE_FOLDER
 from super_advanced_agents.tenancy.data_folder.server_address import naming_server
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -132,7 +132,7 @@ def old_copies(settings: Settings) -> list[Copy]:
 
 def _stores(data_dir: Path) -> list[Path]:
     folders = (data_dir / STORE_FOLDER, *sorted((data_dir / COLLECTIONS_FOLDER).glob("*")))
-    return [folder for folder in folders if (folder / DATABASE).is_file()]
+    return [folder for folder in folders if (folder / STORE_DATABASE).is_file()]
 
 
 def _entries(data_dir: Path) -> Sequence[Entry]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import COLLECTIONS_FOLDER, STORE_DATABASE, checked_name
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.stores.filters import parse
 from super_advanced_agents.stores.local.maintenance import (
@@ -23,7 +23,7 @@ from super_advanced_agents.stores.transfer.exporting import ExportFile
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Part
 from super_advanced_agents.tenancy.catalog.rows import CatalogRows, Entry
 from super_advanced_agents.tenancy.config_file import Key
-from super_advanced_agents.tenancy.data_folder.saving import COLLECTIONS_FOLDER, DATABASE, read_catalog_of
+from super_advanced_agents.tenancy.data_folder.saving import read_catalog_of
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import Where
 
@@ -128,7 +128,7 @@ class _Export:
         elif not self._vectors:
             self._counts.without_vectors, collections = len(collections), {}
         stored = settings_of(self._folder) or {}
-        with open_read_only(self._folder / DATABASE) as connection:
+        with open_read_only(self._folder / STORE_DATABASE) as connection:
             dump = DatabaseDump(connection)
             tenants = dump.tenants() | {tenant for tenant, _ in (*agents, *collections)}
             header = Header(
@@ -180,7 +180,7 @@ class _Export:
                 file.add_item(item)
             else:
                 upgrade_if_older(folder)
-                with open_read_only(folder / DATABASE) as connection:
+                with open_read_only(folder / STORE_DATABASE) as connection:
                     dump = DatabaseDump(connection)
                     if not self._is_listed(entry):  # its files may be gone in part
                         return

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents.config import checked_agent_name, checked_name
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, checked_agent_name, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -22,7 +22,6 @@ from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, CollectionSettings, Declared
-from super_advanced_agents.tenancy.data_folder.saving import CATALOG, COLLECTIONS_FOLDER
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.store_wrappers import CollectionStore
 from super_advanced_agents.types import CollectionInfo
@@ -156,7 +155,7 @@ class DataFolderTargets:
         settings = self._settings
         catalog = self._stack.enter_context(
             SQLiteCatalog(
-                settings.data_dir / CATALOG,
+                settings.data_dir / CATALOG_FILE,
                 Declared(),
                 max_collections=settings.max_collections,
                 max_agents=settings.max_agents,

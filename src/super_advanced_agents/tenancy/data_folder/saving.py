@@ -15,6 +15,7 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents._runtime.disk.files import create_folder
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import CorruptStoreError, StoreError
 from super_advanced_agents.stores.local.maintenance import (
     Backup,
@@ -32,11 +33,7 @@ from super_advanced_agents.stores.local.maintenance import (
 from super_advanced_agents.tenancy.catalog.rows import SCHEMA as CATALOG_SCHEMA
 from super_advanced_agents.tenancy.catalog.rows import CatalogRows, is_collection_id, read_catalog
 
-CATALOG = "server/catalog.db"
-STORE_FOLDER = "store"
-COLLECTIONS_FOLDER = "collections"
-DATABASE = "memory.sqlite3"
-STORE = f"{STORE_FOLDER}/{DATABASE}"
+STORE = f"{STORE_FOLDER}/{STORE_DATABASE}"
 
 OnCopied = Callable[[int, int], None]
 """Progress callback, with the bytes copied and the total bytes of the current database."""
@@ -113,7 +110,7 @@ def read_catalog_of(data_dir: Path) -> CatalogRows:
         StoreError: it cannot be read.
         CorruptStoreError: it is damaged.
     """
-    file = data_dir / CATALOG
+    file = data_dir / CATALOG_FILE
     if not file.is_file():
         return CatalogRows()
     with open_read_only(file) as connection:
@@ -126,13 +123,13 @@ def check_catalog_is_there(data_dir: Path) -> None:
     Raises:
         CorruptStoreError: it is missing or empty, and a new one would hide them.
     """
-    file = data_dir / CATALOG
+    file = data_dir / CATALOG_FILE
     if file.is_file() and file.stat().st_size:
         return
-    if any(data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{DATABASE}")):
+    if any(data_dir.glob(f"{COLLECTIONS_FOLDER}/*/{STORE_DATABASE}")):
         raise CorruptStoreError(
             f"there are collections in {str(data_dir)!r}, but the catalog that names them is missing",
-            hint=f"put {CATALOG!r} back or restore a backup, or move the folder {COLLECTIONS_FOLDER!r} away",
+            hint=f"put {CATALOG_FILE!r} back or restore a backup, or move the folder {COLLECTIONS_FOLDER!r} away",
         )
 
 
@@ -148,11 +145,11 @@ class _DataCopy:
     def fill(self, folder: Path) -> BackupContents:
         rows = CatalogRows()
         files = []
-        if (self._data_dir / CATALOG).is_file():
-            self._copy(CATALOG, folder)
-            with open_immutable(folder / CATALOG) as connection:
+        if (self._data_dir / CATALOG_FILE).is_file():
+            self._copy(CATALOG_FILE, folder)
+            with open_immutable(folder / CATALOG_FILE) as connection:
                 rows = read_catalog(connection)
-            files.append(CATALOG)
+            files.append(CATALOG_FILE)
         else:
             check_catalog_is_there(self._data_dir)
         if (self._data_dir / STORE).is_file():
@@ -167,12 +164,12 @@ class _DataCopy:
         self.collections = len(kept)
         for collection in copied.keys() - kept:
             shutil.rmtree(folder / COLLECTIONS_FOLDER / collection, ignore_errors=True)
-        if files[0] == CATALOG:
-            _keep_only(folder / CATALOG, rows, kept)
+        if files[0] == CATALOG_FILE:
+            _keep_only(folder / CATALOG_FILE, rows, kept)
         folders = [f"{COLLECTIONS_FOLDER}/{collection}" for collection in sorted(kept)]
-        written = [name for name in folders if (folder / name / DATABASE).is_file()]
+        written = [name for name in folders if (folder / name / STORE_DATABASE).is_file()]
         return BackupContents(
-            files=[*files, *(f"{name}/{DATABASE}" for name in written)],
+            files=[*files, *(f"{name}/{STORE_DATABASE}" for name in written)],
             folders=[name for name in folders if name not in written],
         )
 
@@ -182,7 +179,7 @@ class _DataCopy:
 
     def _copy_collection(self, collection: str, folder: Path) -> bool:
         # Returns whether it was copied. Its files may disappear at any moment, when it is deleted.
-        name = f"{COLLECTIONS_FOLDER}/{collection}/{DATABASE}"
+        name = f"{COLLECTIONS_FOLDER}/{collection}/{STORE_DATABASE}"
         source, target = self._data_dir / name, folder / name
         if source.parent.is_symlink() or not source.parent.is_dir():
             return False
@@ -223,17 +220,17 @@ def _keep_only(catalog: Path, rows: CatalogRows, kept: set[str]) -> None:
 
 def _is_known(name: str) -> bool:
     # Whether a backup may hold this. Keys and their secret never come out of a backup.
-    if name in (STORE, CATALOG):
+    if name in (STORE, CATALOG_FILE):
         return True
     folder, _, rest = name.partition("/")
     collection, _, file = rest.partition("/")
-    return folder == COLLECTIONS_FOLDER and is_collection_id(collection) and file in ("", DATABASE)
+    return folder == COLLECTIONS_FOLDER and is_collection_id(collection) and file in ("", STORE_DATABASE)
 
 
 def _check_restored(backup: Backup, folder: Path) -> None:
     rows = CatalogRows()
-    if (folder / CATALOG).is_file():
-        with open_immutable(folder / CATALOG) as connection:
+    if (folder / CATALOG_FILE).is_file():
+        with open_immutable(folder / CATALOG_FILE) as connection:
             if not sqlite.is_of(connection, CATALOG_SCHEMA):
                 raise _refused("its catalog is not one")
             rows = read_catalog(connection)
@@ -244,7 +241,7 @@ def _check_restored(backup: Backup, folder: Path) -> None:
     for entry in rows.collections.values():
         path = folder / COLLECTIONS_FOLDER / entry.id
         if path.is_dir():
-            settings = settings_of_copy(path / DATABASE)
+            settings = settings_of_copy(path / STORE_DATABASE)
             expected = {"dim": str(entry.info.dim), "metric": entry.info.metric}
             if settings is not None and {name: settings.get(name) for name in expected} != expected:
                 raise _refused("a collection differs from what its catalog tells")

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from super_advanced_agents._runtime.disk.files import open_private
+from super_advanced_agents.config import SERVER_FOLDER
 from super_advanced_agents.errors import StoreLockedError
 
-_FILE = Path("server") / "address.json"
+_FILE = Path(SERVER_FOLDER) / "address.json"
 _MAX_BYTES = 4_096
 
 

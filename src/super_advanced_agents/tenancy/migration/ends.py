@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, DEFAULT_TENANT, STORE_FOLDER
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.local.maintenance import has_store, open_local_store, upgrade_if_older
@@ -20,7 +20,7 @@ from super_advanced_agents.tenancy.catalog.rows import CatalogRows
 from super_advanced_agents.tenancy.collection_places import CollectionPlace, place_of
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared
-from super_advanced_agents.tenancy.data_folder.saving import CATALOG, COLLECTIONS_FOLDER, STORE_FOLDER, read_catalog_of
+from super_advanced_agents.tenancy.data_folder.saving import read_catalog_of
 from super_advanced_agents.tenancy.shared_state import SharedState, is_shared
 
 _MAX_OPEN = 4
@@ -142,7 +142,7 @@ def open_target(url: str, source: Source, stack: ExitStack, *, state: str | None
         target = Target(store=local, records=records, folder=where)
         if is_store or source.catalog is None:
             return target
-        catalog = stack.enter_context(SQLiteCatalog(folder / CATALOG, Declared(), **_LIMITS))
+        catalog = stack.enter_context(SQLiteCatalog(folder / CATALOG_FILE, Declared(), **_LIMITS))
         place = place_of(url, folder / COLLECTIONS_FOLDER)
     collections = stack.enter_context(Collections(catalog, place, max_open=_MAX_OPEN))
     return Target(

@@ -24,12 +24,13 @@ import orjson
 
 from super_advanced_agents._runtime.disk import sqlite
 from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, open_private, private_file, sha256_of
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.inspection import open_immutable, open_read_only
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 
-DATABASES = ("memory.sqlite3",)
+DATABASES = (STORE_DATABASE,)
 """The databases in a store's folder, from which everything else can be rebuilt."""
 MANIFEST = "backup.json"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.stores.faiss.maintenance.expiry import CHECK_SETTING, GRACE_S
-from super_advanced_agents.stores.faiss.maintenance.inspection import DATABASE
 from super_advanced_agents.stores.faiss.rows.schema import ERASED_SETTING, SCHEMA
 
 _ROWS_READ = 100_000
@@ -50,17 +50,17 @@ def compact_store(folder: Path) -> CompactedStore:
         CorruptStoreError: it is damaged.
     """
     before = _size(folder)
-    expired, waiting = _delete_expired(folder / DATABASE)
-    compact_database(folder / DATABASE)
+    expired, waiting = _delete_expired(folder / STORE_DATABASE)
+    compact_database(folder / STORE_DATABASE)
     removed = 0
     for pattern in _MIGRATION_COPIES:  # of the database before it was migrated, with all that it held then
-        for path in folder.glob(f"{DATABASE}.{pattern}"):
+        for path in folder.glob(f"{STORE_DATABASE}.{pattern}"):
             path.unlink()
             removed += 1
     for path in folder.rglob("words-*"):  # working folders of a killed process
         shutil.rmtree(path)
         removed += 1
-    live = _live_rows(folder / DATABASE)
+    live = _live_rows(folder / STORE_DATABASE)
     for words in [*folder.rglob("words")]:
         if words.is_dir() and not _knows_only(_row_numbers(words / "rows.npy", first_line=True), live):
             shutil.rmtree(words)

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import CorruptStoreError, SuperAdvancedAgentsError
 
-DATABASE = "memory.sqlite3"
 _TIMEOUT_S = 5.0
 _NEWEST_MODEL = """
 SELECT model_id FROM (SELECT model FROM records ORDER BY seq DESC LIMIT 100) JOIN models ON models.id = model LIMIT 1
@@ -57,7 +57,7 @@ def settings_of(folder: Path) -> dict[str, str] | None:
     Raises:
         CorruptStoreError: the file is damaged, or not a store.
     """
-    file = folder / DATABASE
+    file = folder / STORE_DATABASE
     return _read_settings(file, open_read_only) if file.is_file() else None
 
 
@@ -69,7 +69,7 @@ def model_id_in(folder: Path) -> str | None:
     Returns:
         None if no model made them, if there is no store, or if it cannot be read.
     """
-    file = folder / DATABASE
+    file = folder / STORE_DATABASE
     if not file.is_file():
         return None
     try:

@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row, damaged_row
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
 from super_advanced_agents.stores.records.answer_sizes import ITEM_BYTES, record_metadata_bytes, text_bytes
@@ -26,7 +27,6 @@ from super_advanced_agents.stores.records.documents import with_text
 from super_advanced_agents.stores.records.record_fields import RECORD_FIELDS, TIME_FIELDS, comparable, named_fields
 from super_advanced_agents.types import JSONValue, Metadata, Record
 
-DATABASE_FILE = "memory.sqlite3"
 _PLAIN_COLUMNS = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at", "priority")
 RECORDS = f"""
     SELECT uid, vector, text, metadata, place, {", ".join(_PLAIN_COLUMNS)}
@@ -73,7 +73,7 @@ class RowReader:
     """Read the rows of a store, and own the connections to its database."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else folder / DATABASE_FILE
+        self._file = None if folder is None else folder / STORE_DATABASE
         self._writer = sqlite.connect(self._file)
         self.log: WriteAheadLog | None = None
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.

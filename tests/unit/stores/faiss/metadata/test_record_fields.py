@@ -10,9 +10,10 @@ import pytest
 from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.metadata import index as metadata_index
-from super_advanced_agents.stores.faiss.rows.reader import DATABASE_FILE, RowReader
+from super_advanced_agents.stores.faiss.rows.reader import RowReader
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import JSONValue
 
@@ -89,7 +90,7 @@ def test_damaged_field_is_reported_as_damage(opened: Callable[..., FAISSVectorSt
     """A time that is a text in the file is no crash of the filter."""
     with opened() as store:
         store.add_batch(vectors(2))
-    with sqlite3.connect(tmp_path / "store" / DATABASE_FILE) as connection:
+    with sqlite3.connect(tmp_path / "store" / STORE_DATABASE) as connection:
         connection.execute("UPDATE records SET created_at = 'noon' WHERE seq = 1")
     connection.close()
     with opened() as store, pytest.raises(CorruptStoreError):
