@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -34,6 +34,8 @@ from super_advanced_agents.types import Matrix
 
 if TYPE_CHECKING:
     from distributed import Client
+
+T = TypeVar("T")
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/@?#]+:\d{1,5}")
 _CONNECT_S, _PAUSE_S, _CLOSE_S = 5.0, 0.2, 5.0
@@ -266,7 +268,7 @@ async def _compute(client: Client, key: ModelKey, texts: list[str]) -> dict[str,
         task.release()  # type: ignore[no-untyped-call]
 
 
-async def _alone(awaitable: Awaitable[Any]) -> Any:
+async def _alone(awaitable: Awaitable[T]) -> T:
     # In a task of its own: Dask suppresses some cancellations, which would undo the time limit of this one.
     task = asyncio.ensure_future(awaitable)
     try:

@@ -22,7 +22,7 @@ from super_advanced_agents.stores.fusion import (
     needs_static_signals,
 )
 from super_advanced_agents.stores.milvus.expressions import condition_of, every
-from super_advanced_agents.stores.milvus.keywords import KeywordSearcher
+from super_advanced_agents.stores.milvus.keywords import Hit, KeywordSearcher
 from super_advanced_agents.stores.milvus.rows import (
     MATCH_COLUMNS,
     MAX_ROWS,
@@ -244,7 +244,7 @@ class Searcher:
         take_page()
         return best
 
-    def _by_keywords(self, request: QueryRequest[Any], text: str, depth: int) -> list[Any]:
+    def _by_keywords(self, request: QueryRequest[Any], text: str, depth: int) -> list[Hit]:
         condition = condition_of(request.tree)
         live = self._table.live(request.tenant, request.namespace)
         columns = [] if request.tree is None else _VERIFIED

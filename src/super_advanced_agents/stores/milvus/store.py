@@ -182,17 +182,18 @@ class MilvusVectorStore(VectorStore):
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    async def _write(self, request: WriteRequest[Any], size: int = 1) -> Any:
-        return await self._writer.submit(await self.acompute(partial(self._writes.prepare, request), size))
+    async def _write(self, request: WriteRequest[R], size: int = 1) -> R:
+        write = await self.acompute(partial(self._writes.prepare, request), size)
+        return cast("R", await self._writer.submit(write))
 
     async def _add(self, request: AddRequest) -> list[str]:
-        return cast("list[str]", await self._write(request, len(request.vectors))) if len(request.vectors) else []
+        return await self._write(request, len(request.vectors)) if len(request.vectors) else []
 
     async def _put(self, request: PutRequest) -> int:
-        return cast("int", await self._write(request, len(request.records))) if request.records else 0
+        return await self._write(request, len(request.records)) if request.records else 0
 
     async def _delete(self, request: DeleteRequest) -> int:
-        return cast("int", await self._write(request))
+        return await self._write(request)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
