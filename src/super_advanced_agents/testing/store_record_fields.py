@@ -87,7 +87,7 @@ class StoreRecordFields(StoreMetric):
     def test_filter_on_own_fields_selects_the_same_records_in_every_operation(
         self, store: VectorStore, where: Mapping[str, Any], expected: str
     ) -> None:
-        """Sources, sessions and times are compared as such in searches, counts, pages and deletions."""
+        """Searches, counts, pages and deletions select equal records by source, session and times."""
         self._put(store)
         assert "".join(record.uid for record in store.scan(where)) == expected
         assert store.count(where) == len(expected)
@@ -102,7 +102,7 @@ class StoreRecordFields(StoreMetric):
     def test_filter_on_own_fields_refuses_values_of_another_kind(
         self, store: VectorStore, where: Mapping[str, Any]
     ) -> None:
-        """The error names the field, so that no filter matches nothing without a word."""
+        """A filter with a value of the wrong type raises an error that names the field."""
         [name] = where
         calls: list[Callable[[], object]] = [
             lambda: store.count(where),
@@ -113,14 +113,14 @@ class StoreRecordFields(StoreMetric):
                 call()
 
     def test_search_returns_top_k_when_own_field_matches_far_records(self, store: VectorStore) -> None:
-        """A source's only two records are found among a hundred, as the filter is evaluated inside."""
+        """A search finds the only two records of a source among a hundred more similar ones."""
         sources = ["far.md" if i in {97, 99} else "near.md" for i in range(100)]
         store.add_batch([at(i) for i in range(100)], uids=[f"{i:02}" for i in range(100)], sources=sources)
         matches = store.search(at(0), 2, where={"$source": "far.md"})
         assert [(match.uid, match.source) for match in matches] == [("97", "far.md"), ("99", "far.md")]
 
     def test_times_of_a_match_find_it_again_as_number_and_as_text(self, store: VectorStore) -> None:
-        """The written time, to the microsecond, and the number both equal what is stored."""
+        """A filter on the time of a match finds the record, by its number and by ISO 8601."""
         store.add(at(0), {"text": "now"}, "a")
         [match] = store.search(at(0), 1)
         assert match.created_at is not None
@@ -130,7 +130,7 @@ class StoreRecordFields(StoreMetric):
             assert store.count({"$created_at": {"$gt": time}}) == 0
 
     def test_filter_on_own_fields_sees_replaced_updated_and_deleted_records(self, store: VectorStore) -> None:
-        """A filter that was evaluated before gives new results after each write."""
+        """A filter on own fields gives new results after each write, also if it was cached before."""
         store.add_batch([at(0), at(1)], uids=["a", "b"], sources=["one", "one"])
         assert store.count({"$source": "one"}) == 2
         store.add(at(2), None, "a", source="two")
@@ -144,7 +144,7 @@ class StoreRecordFields(StoreMetric):
         assert store.count({"$source": "two"}) == 1
 
     def test_reserved_keys_are_refused_in_new_metadata_and_kept_in_stored_records(self, store: VectorStore) -> None:
-        """A record of an older version keeps such a key, can be changed, and can be rid of it."""
+        """New metadata may hold no reserved key; a record of an older version may keep its own."""
         with pytest.raises(InvalidInputError, match="reserved"):
             store.add(at(0), {"$source": "forged"})
         self._put(store)

@@ -49,7 +49,7 @@ class StoreRepeats(StoreMetric):
     """Test that a repeated write changes nothing; a mixin of `VectorStoreSuite`."""
 
     def test_repeated_add_does_not_bring_back_a_deleted_record(self, store: VectorStore) -> None:
-        """The second add gets the result of the first, and others may have written meanwhile."""
+        """A repeated add returns the uids of the first, and restores no record deleted meanwhile."""
         request = _add("a", "b", write_id="w1")
         assert _execute(store, request) == ["a", "b"]
         assert store.delete(["a"]) == 1
@@ -57,7 +57,7 @@ class StoreRepeats(StoreMetric):
         assert [record.uid for record in store.scan()] == ["b"]
 
     def test_repeated_add_does_not_undo_an_update(self, store: VectorStore) -> None:
-        """The update was acknowledged after the first add."""
+        """A repeated add leaves a record as an update made it after the first add."""
         request = _add("a", metadata={"n": 1}, write_id="w1")
         _execute(store, request)
         assert store.update("a", {"n": 2}) is True
@@ -65,7 +65,7 @@ class StoreRepeats(StoreMetric):
         assert [record.metadata for record in store.scan()] == [{"n": 2}]
 
     def test_repeated_add_with_dedupe_returns_the_uid_of_the_first_result(self, store: VectorStore) -> None:
-        """The record that the first add found may be gone by then."""
+        """A repeated add with `dedupe` returns the same uid, even if that record is gone by then."""
         _execute(store, _add("old", metadata={"text": "the same"}))
         request = _add("new", metadata={"text": "the same"}, dedupe="exact", write_id="w1")
         assert _execute(store, request) == ["old"]
@@ -74,7 +74,7 @@ class StoreRepeats(StoreMetric):
         assert store.count() == 0
 
     def test_repeated_put_stores_nothing(self, store: VectorStore) -> None:
-        """A put returns the number of records that the first one stored."""
+        """A repeated put stores nothing, and returns the number that the first one stored."""
         store.add(at(30), {"n": 1}, "a")
         records = store.get(["a"])
         store.delete(["a"])
@@ -85,7 +85,7 @@ class StoreRepeats(StoreMetric):
         assert store.count() == 0
 
     def test_repeated_update_does_not_undo_a_later_one(self, store: VectorStore) -> None:
-        """The result stays that of the first update, even when the record is gone."""
+        """A repeated update changes nothing, and returns the result of the first."""
         store.add(at(30), {"n": 1}, "a")
         request = UpdateRequest(bounds=Bounds(dim=DIM), uid="a", changes={"n": 2}, write_id="w1")
         assert _execute(store, request) is True
@@ -96,7 +96,7 @@ class StoreRepeats(StoreMetric):
         assert _execute(store, request) is True
 
     def test_repeated_delete_leaves_new_records_and_returns_the_first_count(self, store: VectorStore) -> None:
-        """A record of the same uid that was added later is another record."""
+        """A repeated delete leaves a record that was added later with the same uid."""
         store.add_batch([at(0), at(10)], [{"n": 1}, {"n": 2}], ["a", "b"])
         by_uid = DeleteRequest(bounds=Bounds(dim=DIM), uids=["a"], write_id="w1")
         by_filter = DeleteRequest(bounds=Bounds(dim=DIM), where={"n": 2}, write_id="w2")
@@ -106,7 +106,7 @@ class StoreRepeats(StoreMetric):
         assert store.count() == 2
 
     def test_repeated_add_without_uids_returns_those_of_the_first(self, store: VectorStore) -> None:
-        """Each call would make others."""
+        """A repeated add without uids returns the uids that the first one made."""
         request = _add("a", None, write_id="w1")
         first = _execute(store, request)
         assert _execute(store, request) == first
@@ -114,7 +114,7 @@ class StoreRepeats(StoreMetric):
 
     @pytest.mark.parametrize("other", OTHER_WRITES.values(), ids=OTHER_WRITES)
     def test_id_that_was_used_for_another_write_is_refused(self, store: VectorStore, other: WriteRequest[Any]) -> None:
-        """Acknowledging it would lose the write."""
+        """A write with the id of another write is refused: acknowledging it would lose the write."""
         first = _add("a", metadata={"n": 1}, write_id="w1")
         _execute(store, first)
         before = store.scan()
@@ -126,14 +126,14 @@ class StoreRepeats(StoreMetric):
         assert len(before) == store.count() == 1
 
     def test_text_that_is_embedded_again_is_the_same_write(self, store: VectorStore) -> None:
-        """The vector of a text differs in its last bits when the text is embedded among others."""
+        """A write is repeated even if its vectors differ in their last bits, as from another batch."""
         for degrees in (0.0, 0.001):
             request = _add("a", metadata={"text": "words"}, degrees=degrees, model_id="model", write_id="w1")
             assert _execute(store, request) == ["a"]
         assert store.count() == 1
 
     def test_refused_write_is_not_remembered(self, store: VectorStore) -> None:
-        """Only a write that was carried out has a result to repeat."""
+        """A refused write can be sent again with its id, once it is valid."""
         store.add(at(0), uid="m", model_id="model")
         wrong = _add("a", model_id="another", write_id="w1")
         for _ in range(2):
@@ -143,13 +143,13 @@ class StoreRepeats(StoreMetric):
         assert store.count() == 2
 
     def test_writes_with_different_ids_are_all_carried_out(self, store: VectorStore) -> None:
-        """The id counts, not the content."""
+        """Equal writes with different ids are carried out each."""
         for write_id in ("w1", "w2"):
             _execute(store, _add("a", write_id=write_id))
             assert store.delete(["a"]) == 1
 
     def test_write_id_that_is_no_name_is_refused(self, store: VectorStore) -> None:
-        """It names the field, and nothing is stored."""
+        """A malformed id is refused with an error that names the field, and nothing is stored."""
         with pytest.raises(InvalidInputError) as raised:
             _add("a", write_id="not a name")
         assert raised.value.field == "write_id"

@@ -38,7 +38,7 @@ class StoreSimilarity(StoreMetric):
     def test_search_leaves_out_what_is_less_similar(
         self, filled: VectorStore, least: float | None, expected: str
     ) -> None:
-        """The rest comes with the scores that it has without a limit."""
+        """Matches above the limit keep the scores that they have without a limit."""
         everything = {match.uid: match for match in filled.search(at(0), 5)}
         found = filled.search(at(0), 5, min_similarity=least)
         assert _uids(found) == expected
@@ -90,7 +90,7 @@ class StoreSimilarity(StoreMetric):
 
     @pytest.mark.parametrize("least", [math.nan, math.inf, "0.5", True, [0.5], 10**400])
     def test_search_refuses_an_invalid_least_similarity(self, store: VectorStore, least: Any) -> None:
-        """Every kind of search names the argument."""
+        """Every kind of search refuses an invalid `min_similarity` with an error that names it."""
         searches: list[Callable[[], object]] = [
             lambda: store.search(at(0), min_similarity=least),
             lambda: store.search_hybrid(at(0), "tea", min_similarity=least),
@@ -103,7 +103,7 @@ class StoreSimilarity(StoreMetric):
             assert refused.value.field == "min_similarity"
 
     def test_keyword_search_refuses_a_limit_that_it_cannot_measure(self, store: VectorStore) -> None:
-        """A limit without the query's vector would be dropped without a word."""
+        """A keyword search without a query vector refuses a limit, in place of ignoring it."""
         with pytest.raises(InvalidInputError, match="query's vector") as refused:
             store.search_keywords("tea", min_similarity=0.5)
         assert refused.value.field == "min_similarity"

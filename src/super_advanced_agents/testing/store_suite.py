@@ -154,7 +154,7 @@ class VectorStoreSuite(
         assert [record.metadata["in"] for record in store.scan()] == ["default"]
 
     def test_namespace_is_any_text(self, store: VectorStore) -> None:
-        """Each has its own records, and equal-looking texts are two."""
+        """A namespace may be any text; texts that only look equal are two namespaces."""
         for namespace in NAMESPACES:
             store.add(at(0), {"namespace": namespace}, "a", namespace=namespace)
         for namespace in NAMESPACES:
