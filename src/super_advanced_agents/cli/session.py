@@ -229,11 +229,14 @@ class _StoredMemories:
 
 
 @contextmanager
-def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
+def open_folder_store(
+    data_dir: Path, *, otherwise: str, dim: int | None = None, metric: str | None = None
+) -> Iterator[LocalStore]:
     """Enter a context that yields a data folder's store; create a missing one if `dim` is given.
 
     Args:
         data_dir: the data folder.
+        otherwise: the hint of the error when the store is not in a folder.
         dim: the length of the vectors when the store is created; when None, the store must exist.
         metric: the metric when the store is created.
 
@@ -248,7 +251,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
 
     folder = folder_of(Settings.load(data_dir=data_dir).store_url)
     if folder is None:
-        raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
+        raise ConfigurationError("this command works on a store in a folder only", hint=otherwise)
     if dim is None and not has_store(folder):
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
     with (

@@ -103,7 +103,7 @@ _KNOWN: dict[str, tuple[Callable[..., SuperAdvancedAgentsError], str, str]] = {
     "28P01": (
         ConfigurationError,
         "{} refused the password",
-        "correct it in SAA_STORE or in the file ~/.pgpass",
+        "correct it in the URL (such as SAA_STORE) or in the file ~/.pgpass",
     ),
     "28000": (ConfigurationError, "{} refused the login", "check the role's name and the server's pg_hba.conf"),
     "3D000": (ConfigurationError, "{} does not exist", "create it with: createdb NAME"),

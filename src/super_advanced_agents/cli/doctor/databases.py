@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from super_advanced_agents._runtime.concurrency.sync_bridge import run_sync
 from super_advanced_agents.cli.doctor.check import Check
-from super_advanced_agents.cli.doctor.machine import model_check
+from super_advanced_agents.cli.doctor.machine import model_check, model_dim
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.jobs.opening import jobs_place
 from super_advanced_agents.jobs.sql import postgres as jobs
@@ -104,7 +104,7 @@ def _of_store(database: Database, settings: Settings) -> Iterator[Check]:
         yield _tables("store tables", 0, 1, NEWEST_STORE)
         return
     yield _tables("store tables", store.version, store.oldest, NEWEST_STORE)
-    yield from (_rows(store), _expired(store), _dead(store, database), _indexes(store, database))
+    yield from (_rows(store, settings), _expired(store), _dead(store, database), _indexes(store, database))
     yield from _models(store, settings)
 
 
@@ -140,7 +140,7 @@ def _pgvector(server: ServerState) -> Check:
     return Check(name="pgvector", ok=True, detail=f"version {server.vector}")
 
 
-def _rows(store: StoreState) -> Check:
+def _rows(store: StoreState, configured: Settings) -> Check:
     settings = store.settings
     if settings is None:
         hint = "restore a backup of the database"
@@ -150,6 +150,11 @@ def _rows(store: StoreState) -> Check:
         f"{store.rows} records{parts} of {store.namespaces} namespaces, {store.graphs} with a graph; "
         f"dim {settings.dim}, {settings.metric}, {settings.storage}"
     )
+    wanted = model_dim(configured)
+    if wanted not in (None, settings.dim):
+        detail = f"{detail}, and {configured.embedding_model} makes vectors of {wanted} numbers"
+        hint = "set SAA_EMBEDDING_MODEL to the model of the store, or name another schema with ?schema=NAME"
+        return Check(name="rows", ok=False, detail=detail, hint=hint)
     return Check(name="rows", ok=True, detail=detail)
 
 

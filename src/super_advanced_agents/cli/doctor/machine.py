@@ -86,6 +86,14 @@ def model_check(stored: str, settings: Settings) -> Check:
     )
 
 
+def model_dim(settings: Settings) -> int | None:
+    """Return the length of the configured model's vectors; None where it is unknown."""
+    from super_advanced_agents.models import MODELS
+
+    model = MODELS.get(settings.embedding_model)
+    return None if model is None or settings.embedding_base_url is not None else model.dim
+
+
 def check_models(models_dir: Path | None) -> Iterator[Check]:
     """Yield a check result for each default model, after verifying its files' checksums."""
     from super_advanced_agents.models import verify

@@ -97,7 +97,9 @@ class ExportImporter:
                 stack.callback(export.close)
                 pipeline = self._pipeline(export.header, stack)
                 dim = export.header.dim if pipeline is None else pipeline.dim
-                store = stack.enter_context(open_folder_store(self._data_dir, dim=dim, metric=export.header.metric))
+                hint = "start a server on that store, and name it with --url"
+                opened = open_folder_store(self._data_dir, otherwise=hint, dim=dim, metric=export.header.metric)
+                store = stack.enter_context(opened)
                 check_compatible(export.header, store, self._namespace, pipeline)
                 settings = Settings.load(data_dir=self._data_dir)
                 if not settings.has_own_store:  # that store's lock does not guard the catalog and the collections

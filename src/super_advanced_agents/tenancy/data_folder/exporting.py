@@ -82,7 +82,10 @@ def export_data_folder(
     """
     folder = folder_of(settings.store_url)
     if folder is None:
-        raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
+        raise ConfigurationError(
+            "this command works on a store in a folder only",
+            hint="start a server on that store, and name it with --url",
+        )
     if not has_store(folder):
         raise StoreError(
             f"nothing is remembered in {str(settings.data_dir)!r} yet", hint="check --data-dir, or begin: saa add"

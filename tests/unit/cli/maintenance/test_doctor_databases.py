@@ -13,6 +13,11 @@ from super_advanced_agents.stores.postgres import PgVectorStore
 from super_advanced_agents.tenancy.shared_state import SharedState
 
 DIM = 384
+_HEADER = (
+    '{"format":"super-advanced-agents/export","dim":384,"metric":"cosine","vectors":true,"namespace":null,'
+    '"created_at":1.0,"tenant":null,"version":2}\n'
+)
+"""An export without records."""
 
 
 @pytest.fixture
@@ -57,6 +62,31 @@ def test_empty_and_filled_stores_are_in_order(saa, schema, postgres_url):
     found = _checks(saa, "store database", "pgvector", "store tables", "rows", "expired rows", "dead rows", "indexes")
     assert all(check["ok"] for check in found)
     assert found[3]["detail"].startswith("3 records of 1 namespaces, 0 with a graph; dim 384, cosine, vector")
+
+
+def test_store_of_another_dimension_than_the_model_is_a_fault(saa, schema, postgres_url, monkeypatch):
+    """No command and no server opens it; with a model of its dimension, or one of a server, it is in order."""
+    with PgVectorStore(f"{postgres_url}{'&' if '?' in postgres_url else '?'}schema={schema}", 3) as store:
+        store.add([1, 2, 3])
+    [rows] = _checks(saa, "rows")
+    assert not rows["ok"]
+    assert "384" in rows["detail"]
+    assert "SAA_EMBEDDING_MODEL" in rows["hint"]
+    monkeypatch.setenv("SAA_EMBEDDING_BASE_URL", "http://127.0.0.1:9/v1")
+    [rows] = _checks(saa, "rows")
+    assert rows["ok"]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [(["export", "-"], "--url"), (["import", "all.jsonl"], "--url"), (["reembed"], "saa jobs submit")],
+)
+def test_command_that_works_on_folders_alone_names_what_works_on_a_database(saa, schema, tmp_path, words, step):
+    """To unset the variable would have it work on other memories."""
+    (tmp_path / "all.jsonl").write_text(_HEADER)
+    result = saa(*[str(tmp_path / word) if word.endswith("jsonl") else word for word in words], code=2)
+    assert "works on a store in a folder only" in result.stderr
+    assert step in result.stderr
 
 
 def test_server_that_cannot_be_reached_is_one_sentence(saa, monkeypatch):

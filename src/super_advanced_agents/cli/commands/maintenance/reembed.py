@@ -39,7 +39,9 @@ def reembed(
     from super_advanced_agents.models import MODELS
 
     with (
-        open_folder_store(data_dir) as store,
+        open_folder_store(
+            data_dir, otherwise="submit it to that store's servers or workers: saa jobs submit reembed model=NAME"
+        ) as store,
         open_embedder(data_dir, models_dir, model=model, precision=precision) as embedder,
         bar(unit="memories") as progress,
     ):
