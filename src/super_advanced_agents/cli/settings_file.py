@@ -72,7 +72,7 @@ def read_settings(path: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
-            f"the settings file {str(path)!r} cannot be read", hint="mend or remove it, then: saa setup"
+            f"the settings file {str(path)!r} cannot be read", hint="correct or remove it, then: saa setup"
         ) from exc
     if len(content) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"the settings file {str(path)!r} is too long", hint=f"check {_VARIABLE}")
@@ -84,7 +84,7 @@ def read_settings(path: Path) -> dict[str, str]:
         if not equals or not name.startswith(_PREFIX):
             raise ConfigurationError(
                 f"line {number} of the settings file {str(path)!r} is no SAA_NAME=value",
-                hint="mend or remove the line, or the file, then: saa setup",
+                hint="correct or remove the line, or the file, then: saa setup",
             )
         variables[name] = value
     return variables
@@ -98,7 +98,9 @@ def write_settings(path: Path, variables: Mapping[str, str]) -> None:
     """
     for name, value in variables.items():
         if not value.isprintable():
-            raise ConfigurationError(f"{name} has characters that a line cannot hold", hint="give it without them")
+            raise ConfigurationError(
+                f"{name} has characters that a line cannot hold", hint="remove its line ends and control characters"
+            )
     text = _HEAD + "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -324,7 +324,7 @@ def _to_error(error: dict[str, Any]) -> SuperAdvancedAgentsError:
 def _to_refusal(error: ValueError | RuntimeError) -> SuperAdvancedAgentsError:
     # A ValueError is llama.cpp's own check of the messages; "Jinja Exception" is one that the model's template raises.
     if isinstance(error, RuntimeError) and "Jinja Exception" not in str(error):
-        return GenerationError("llama.cpp failed", hint="its reason is the cause of this error")
+        return GenerationError("llama.cpp failed", hint="the cause of this error has its words")
     return InvalidInputError(
         "messages: the model takes no chat with these roles in this order",
         field="messages",

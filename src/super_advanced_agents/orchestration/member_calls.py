@@ -136,7 +136,10 @@ async def _run_call(
     token = _depth.set(depth + 1)
     try:
         if depth >= _MAX_DEPTH:
-            raise AgentError(f"orchestrators ask one another more than {_MAX_DEPTH} deep", hint="look for a circle")
+            raise AgentError(
+                f"orchestrators ask one another more than {_MAX_DEPTH} deep",
+                hint="check which of them contain each other",
+            )
         async with asyncio.timeout(allowed_s):
             answer = await answering
         return MemberCall(_answer_step(member, answer, started_at, round_number))

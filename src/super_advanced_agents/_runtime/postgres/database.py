@@ -216,7 +216,7 @@ class Database:
     def _open(self) -> _SharedPool:
         with self._opening:
             if self._closed:
-                raise ResourceClosedError("the database is closed", hint="open the store anew")
+                raise ResourceClosedError("the database is closed", hint="open the store again")
             if self._shared is None:
                 self._shared = _acquire_pool((process_id(), self.address.conninfo), self._make_pool)
             return self._shared

@@ -87,7 +87,7 @@ def _overloaded(message: str, *, hint: str) -> OverloadedError:
     return OverloadedError(message, retry_after_s=0.5, hint=hint)
 
 
-_MISSING = (StoreError, "tables are missing in {}", "they were dropped or changed: open the store anew")
+_MISSING = (StoreError, "tables are missing in {}", "they were dropped or changed: open the store again")
 _RESTARTING = (EngineUnavailableError, "{} is restarting", "try again in a moment")
 _BUSY = (_overloaded, "{} is busy with other writes", "try again")
 _MEMORY = (_overloaded, "{} is out of memory", "try again")

@@ -200,4 +200,4 @@ def _without_secrets(error: BaseException) -> BaseException:
 
 
 def _closed_error() -> ResourceClosedError:
-    return ResourceClosedError("the connections to the database are closed", hint="open the store anew")
+    return ResourceClosedError("the connections to the database are closed", hint="open the store again")

@@ -78,7 +78,7 @@ async def call_webhook(url: str, body: Mapping[str, JSONValue], settings: Settin
         async with asyncio.timeout(2 * _TIMEOUT_S):
             return await _send(url, orjson.dumps(body), str(body["job"]), settings)
     except TimeoutError:
-        raise JobError("the webhook did not answer in time", hint="it is tried again") from None
+        raise JobError("the webhook did not answer in time", hint="the job calls it again later") from None
 
 
 async def _send(url: str, data: bytes, message_id: str, settings: Settings) -> int:
@@ -98,7 +98,7 @@ async def _send(url: str, data: bytes, message_id: str, settings: Settings) -> i
     finally:
         await client.aclose()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _AGAIN:
-        raise JobError(f"the webhook answered with status {status}", hint="it is tried again")
+        raise JobError(f"the webhook answered with status {status}", hint="the job calls it again later")
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise InvalidInputError(f"the webhook answered with status {status}", field="webhook", hint="check its URL")
     return status

@@ -278,7 +278,9 @@ class KeyTable:
     def _unusable(self, exc: BaseException) -> StoreError:
         where = f"the keys at {str(self._file)!r}"
         if (getattr(exc, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_FULL:
-            return StoreFullError(f"no room on the disk for {where}; nothing was stored", hint="free some")
+            return StoreFullError(
+                f"no room on the disk for {where}; nothing was stored", hint="free disk space, then try again"
+            )
         return StoreError(f"{where} cannot be used: {exc}", hint="check its permissions and the disk")
 
 

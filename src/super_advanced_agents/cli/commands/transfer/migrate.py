@@ -45,7 +45,9 @@ def migrate(
     target_state: Annotated[
         str | None,
         typer.Option(
-            "--to-state", envvar="SAA_MIGRATE_TO_STATE", help="That of the target (SAA_STATE of its servers)."
+            "--to-state",
+            envvar="SAA_MIGRATE_TO_STATE",
+            help="The PostgreSQL database of the target's catalog and keys (SAA_STATE of its servers).",
         ),
     ] = None,
     keys: Annotated[bool, typer.Option(help="Move API keys, too: as hashes, so that callers keep theirs.")] = True,

@@ -130,7 +130,10 @@ class Staging:
             "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM staged_vectors)"
         ).fetchone()
         if records != staged:
-            raise StoreError(f"of {records} records {records - staged} have no new vector", hint="nothing was switched")
+            raise StoreError(
+                f"of {records} records {records - staged} have no new vector",
+                hint="the old vectors stay in use; re-embed again",
+            )
         writer.execute(
             "DROP TABLE IF EXISTS dropped_vectors"
         )  # left by a process that was killed while it emptied the table

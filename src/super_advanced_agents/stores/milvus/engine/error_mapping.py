@@ -59,7 +59,7 @@ def _mapped(exc: BaseException, address: MilvusAddress, *, opening: bool) -> Sup
     if "collection not found" in words or "can't find collection" in words:
         return CollectionNotFoundError(
             f"{address.server} lost the collection {address.collection!r}",
-            hint="open the store anew to make it",
+            hint="open the store again to create it",
         )
     if any(each in words for each in ("disk", "quota", "no space")):
         return StoreFullError(f"{address.server} has no room left", hint="free or add space at the server")
