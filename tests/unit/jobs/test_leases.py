@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.unit.jobs.kinds import Work
 
+from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.jobs import JobLimits, Jobs, JobState, SQLJobBackend, WorkerOptions
-from super_advanced_agents.jobs.backend import Outcome
+from super_advanced_agents.jobs.backend import NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
 
 _LIMITS = JobLimits()
@@ -135,3 +136,35 @@ async def test_failed_jobs_wait_again_as_far_as_there_is_room(place: Path | str)
             await jobs.backend.afinish(claimed, Outcome(state=JobState.FAILED, error="failed"))
         assert await jobs.aretry() == 2
         assert len(await jobs.alist(state="failed")) == 1
+
+
+def _new(tenant: str, *, kind: str = "double") -> NewJob:
+    return NewJob(id=new_uids(1)[0], tenant=tenant, scopes=[], kind=kind, queue="default", arguments=b"{}")
+
+
+async def test_many_tenants_take_turns(place: Path | str) -> None:
+    """A claim compares some of them, and later ones the next; each gets a job before any has got all of its own."""
+    tenants = [f"tenant-{number:03}" for number in range(150)]
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        await jobs.backend.asubmit([_new(tenant) for _ in range(3) for tenant in tenants])
+        await jobs.backend.aheartbeat("one", ["double"], ["default"])
+        order: list[str] = []
+        while claimed := await jobs.backend.aclaim("one", {"default": 8}, ["double"], _LIMITS):
+            order += [each.tenant for each in claimed]
+            for each in claimed:
+                await jobs.backend.afinish(each, Outcome(state=JobState.SUCCEEDED))
+    assert sorted(order) == sorted(3 * tenants)
+    assert set(order[:300]) == set(tenants)
+
+
+async def test_job_behind_many_tenants_that_wait_for_another_worker_is_found(place: Path | str) -> None:
+    """Nobody here knows their kind, as during an upgrade."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        await jobs.backend.asubmit([_new(f"tenant-{number:03}", kind="newer") for number in range(200)])
+        await jobs.backend.asubmit([_new("zoe"), _new("zoe")])
+        await jobs.backend.aheartbeat("one", ["double"], ["default"])
+        for _ in range(2):
+            claimed = await jobs.backend.aclaim("one", {"bulk": 1, "default": 1}, ["double"], _LIMITS)
+            assert [each.tenant for each in claimed] == ["zoe"]

@@ -68,6 +68,7 @@ class SQLJobBackend(JobBackend):
             self._run, name="job steps", max_batch_cost=_MAX_BATCH, max_queue_cost=_MAX_QUEUE
         )
         self._registered: set[str] = set()
+        self._rounds: dict[str, str] = {}
         self._waiting: list[Future[None]] = []
         self._changes = 0
         self._beats: dict[str, tuple[int, float]] = {}
@@ -229,9 +230,8 @@ class SQLJobBackend(JobBackend):
         self, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits
     ) -> list[ClaimedJob]:
         # Alone, so that claims see each other's keys and limits. Not durable: a lost claim is made again.
-        return await self._write(
-            lambda db: work.claim(db, worker, free, kinds, limits, now=self._clock.now()), alone=True, durable=False
-        )
+        claim = partial(work.claim, worker=worker, free=free, kinds=kinds, limits=limits, rounds=self._rounds)
+        return await self._write(lambda db: claim(db, now=self._clock.now()), alone=True, durable=False)
 
     async def asubmit_part(self, job: ClaimedJob, part: NewJob) -> JobInfo | None:
         stored = await self._write(lambda db: work.submit_part(db, job, part, self._clock.now()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from super_advanced_agents.jobs.backend import ClaimedJob, JobLimits, NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
@@ -21,46 +21,98 @@ _ANSWER_S = 5.0
 _LOST = f"its worker ended {MAX_LOSSES} times while it ran"
 _TENANTS = """
 WITH RECURSIVE waiting(tenant) AS (
-    SELECT min(tenant) FROM jobs WHERE state = 'queued'
+    SELECT min(tenant) FROM jobs WHERE state = 'queued' AND tenant > ?
     UNION ALL
     SELECT (SELECT min(tenant) FROM jobs WHERE state = 'queued' AND jobs.tenant > waiting.tenant)
     FROM waiting WHERE tenant IS NOT NULL
 )
 SELECT tenant FROM waiting WHERE tenant IS NOT NULL
+    AND EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND jobs.tenant = waiting.tenant AND queue = ?) LIMIT ?
 """  # steps over the index from tenant to tenant: GROUP BY would read each waiting job
+
+_AT_ONCE = 64
+"""The tenants that one claim compares; of more that wait, the next ones follow in its next round."""
 
 
 def claim(
-    db: Database, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits, *, now: float
+    db: Database,
+    worker: str,
+    free: Mapping[str, int],
+    kinds: Sequence[str],
+    limits: JobLimits,
+    *,
+    now: float,
+    rounds: dict[str, str],
 ) -> list[ClaimedJob]:
-    """Take jobs that are due, up to a number from each queue, fairly between tenants."""
-    tenants = [tenant for [tenant] in db.execute(_TENANTS)]
-    if not tenants or not kinds or not db.execute("SELECT id FROM job_workers WHERE id = ?", (worker,)):
+    """Take jobs that are due, up to a number from each queue, fairly between tenants.
+
+    Args:
+        db: the database.
+        worker: the worker.
+        free: the queues, and how many jobs to take from each.
+        kinds: the kinds of jobs that the worker knows.
+        limits: the limits of one tenant.
+        now: the time in seconds since 1970.
+        rounds: the last tenant of the earlier claim, by queue; of many tenants that wait, those after it come next.
+    """
+    if not kinds or not db.execute("SELECT id FROM job_workers WHERE id = ?", (worker,)):
         return []  # nobody would give the jobs of an unknown worker to others
     running = {tenant: int(n) for tenant, n in db.execute(_RUNNING)}
     claimed: list[ClaimedJob] = []
     for queue, room in free.items():
-        waiting = {
-            tenant: _due(db, tenant, queue, kinds, room=room, now=now)
-            for tenant in tenants
-            if running.get(tenant, 0) < limits.running
-        }
-        taken: set[tuple[str, str]] = set()
-        for _ in range(room):
-            open_to = [
-                tenant
-                for tenant, jobs in waiting.items()
-                if _skip_taken(jobs, tenant, taken) and running.get(tenant, 0) < limits.running
-            ]
-            if not open_to:
+        taken: list[str] = []
+        for tenants in _rounds(db, queue, rounds):
+            waiting = {
+                tenant: _due(db, tenant, queue, kinds, room=room, now=now)
+                for tenant in tenants
+                if running.get(tenant, 0) < limits.running
+            }
+            taken += _chosen(waiting, running, room - len(taken), limits)
+            if len(taken) == room:
                 break
-            tenant = min(open_to, key=lambda each: (running.get(each, 0), waiting[each][0][0]))
-            job_id, key = waiting[tenant].pop(0)
-            if key is not None:
-                taken.add((tenant, key))
-            running[tenant] = running.get(tenant, 0) + 1
-            claimed += _take(db, worker, job_id, now)
+        claimed += [job for job_id in taken for job in _take(db, worker, job_id, now)]
     return claimed
+
+
+def _rounds(db: Database, queue: str, rounds: dict[str, str]) -> Iterator[list[str]]:
+    # Yields the tenants with jobs in a queue, some at a time, until all were yielded.
+    seen: set[str] = set()
+    while True:
+        after = rounds.get(queue, "")
+        tenants = [tenant for [tenant] in db.execute(_TENANTS, (after, queue, _AT_ONCE))]
+        if after and len(tenants) < _AT_ONCE:
+            found = db.execute(_TENANTS, ("", queue, _AT_ONCE))
+            tenants += [tenant for [tenant] in found if tenant not in tenants][: _AT_ONCE - len(tenants)]
+        new = [tenant for tenant in tenants if tenant not in seen]
+        if not new:
+            return
+        if len(tenants) == _AT_ONCE:
+            rounds[queue] = tenants[-1]
+        seen.update(new)
+        yield new
+
+
+def _chosen(
+    waiting: dict[str, list[tuple[str, str | None]]], running: dict[str, int], room: int, limits: JobLimits
+) -> list[str]:
+    # Returns the ids of jobs to take, at most `room`, and counts them as running.
+    chosen: list[str] = []
+    keys: set[tuple[str, str]] = set()
+    while len(chosen) < room:
+        open_to = [
+            tenant
+            for tenant, jobs in waiting.items()
+            if _skip_taken(jobs, tenant, keys) and running.get(tenant, 0) < limits.running
+        ]
+        if not open_to:
+            break
+        tenant = min(open_to, key=lambda each: (running.get(each, 0), waiting[each][0][0]))
+        job_id, key = waiting[tenant].pop(0)
+        if key is not None:
+            keys.add((tenant, key))
+        running[tenant] = running.get(tenant, 0) + 1
+        chosen.append(job_id)
+    return chosen
 
 
 _RUNNING = "SELECT tenant, count(*) FROM jobs WHERE state = 'running' GROUP BY tenant"
