@@ -101,7 +101,7 @@ def test_killed_worker_loses_no_text_and_a_lost_scheduler_is_an_error(cluster: C
     with _pipeline(cluster.address) as pipeline, _embedding(pipeline, _TEXTS) as results:
         os.kill(cluster.pids[0], signal.SIGKILL)
     np.testing.assert_allclose(results[0], vectors, atol=1e-5)
-    with _pipeline(cluster.address, timeout_s=2) as pipeline:
+    with _pipeline(cluster.address, timeout_s=5) as pipeline:
         with _embedding(pipeline, _TEXTS * 20) as results:
             cluster.process.kill()
         assert isinstance(results[0], EmbeddingError)
