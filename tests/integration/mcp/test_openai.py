@@ -278,6 +278,7 @@ def test_openai_client_raises_not_found_for_an_unknown_model(client, name):
         ({"n": 2}, "n"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
         ({"stop": ["x"] * 17}, "stop"),
@@ -309,6 +310,17 @@ def test_openai_chat_accepts_options_that_change_nothing(client, upstream):
         user="me",
         store=False,
         metadata={"a": "b"},
+        extra_body=dict.fromkeys(
+            [
+                "reasoning_effort",
+                "verbosity",
+                "prediction",
+                "audio",
+                "top_logprobs",
+                "function_call",
+                "web_search_options",
+            ]
+        ),
     )
     again = client.chat.completions.create(model=MODEL, messages=[answer.choices[0].message, _user("Hi")])
     assert again.choices[0].message.content == "Hi"

@@ -37,6 +37,13 @@ _ACCEPTED_VALUES: dict[str, tuple[JsonValue, ...]] = {
     "functions": ([],),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
+    "top_logprobs": (0,),
+    "function_call": ("none", "auto"),
+    "reasoning_effort": (),
+    "verbosity": (),
+    "prediction": (),
+    "audio": (),
+    "web_search_options": (),
 }
 """The values of unsupported members that have no effect; any other value is refused."""
 
@@ -206,8 +213,8 @@ class StreamOptions(StrictBody):
 class ChatIn(StrictBody):
     """The body of `POST /v1/chat/completions`.
 
-    The fields from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored,
-    but for `store` and the member `session` of `metadata` where an agent answers.
+    The fields from `n` to `web_search_options` are accepted only with their default effect; those from `user` on are
+    ignored, but for `store` and the member `session` of `metadata` where an agent answers.
     """
 
     model: str
@@ -231,6 +238,13 @@ class ChatIn(StrictBody):
     functions: list[JsonValue] | None = None
     response_format: dict[str, JsonValue] | None = None
     modalities: list[str] | None = None
+    top_logprobs: int | None = None
+    function_call: JsonValue = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    prediction: dict[str, JsonValue] | None = None
+    audio: dict[str, JsonValue] | None = None
+    web_search_options: dict[str, JsonValue] | None = None
 
     user: str | None = None
     metadata: dict[str, JsonValue] | None = None
