@@ -108,7 +108,7 @@ def _report(done: Exported, file: Path | None, *, as_json: bool) -> None:
         counts = asdict(done)
         print_json({"exported": counts.pop("records"), "path": str(file), **counts})
     elif file is not None:
-        print_result(f"Exported {done.records} to {file}.")
+        print_result(f"Exported {done.records} records to {file}.")
     if done.without_vectors:
         print_note(f"{done.without_vectors} collections were left out: they cannot be imported without vectors.")
     if done.damaged:
