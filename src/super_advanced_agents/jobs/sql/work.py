@@ -31,7 +31,7 @@ SELECT tenant FROM waiting WHERE tenant IS NOT NULL
 """  # steps over the index from tenant to tenant: GROUP BY would read each waiting job
 
 _AT_ONCE = 64
-"""The tenants that one claim compares; of more that wait, the next ones follow in its next round."""
+"""The tenants that one claim compares; further ones that wait follow in its next round."""
 
 
 def claim(
