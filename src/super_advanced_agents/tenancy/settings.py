@@ -341,7 +341,7 @@ class Settings(BaseSettings):
             first = exc.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])
             cause = first.get("ctx", {}).get("error")
-            why = cause.message if isinstance(cause, InvalidInputError) else first["msg"]
+            why = cause.message if isinstance(cause, InvalidInputError) else first["msg"].removeprefix("Value error, ")
             raise ConfigurationError(
                 f"the setting {name!r} is wrong: {why}", hint=f"it comes from an option or from {PREFIX}{name.upper()}"
             ) from exc

@@ -51,6 +51,7 @@ def create_folder(path: Path) -> bool:
     for folder in reversed(missing):
         with suppress(FileExistsError):  # another process has just created it
             folder.mkdir(mode=_FOLDER_MODE)
+            give_to_owner_of(folder.parent, folder)
             if stat.S_IMODE(folder.stat().st_mode) & 0o777 != _FOLDER_MODE:  # a strict umask took rights of the owner
                 folder.chmod(_FOLDER_MODE)
         fsync_folder(folder.parent)  # else a power loss may undo the creation
@@ -87,8 +88,17 @@ def open_private(path: Path, flags: int) -> int:
     Raises:
         OSError: the file cannot be created or opened, or its permissions cannot be changed.
     """
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    created = False
     try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        created = True
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        if created:
+            give_to_owner_of(path.parent, descriptor)
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) & 0o777 != _FILE_MODE:
             os.fchmod(descriptor, _FILE_MODE)
@@ -96,6 +106,23 @@ def open_private(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def give_to_owner_of(folder: Path, made: Path | int) -> None:
+    """Give a file or folder that root has just made in another user's folder to that user.
+
+    It would keep the user, such as that of a server, out otherwise. What existed before must not be given away: the
+    user may have planted a link to a file of root's.
+
+    Args:
+        folder: the folder in which it was made.
+        made: its path or descriptor.
+
+    Raises:
+        OSError: it cannot be given away.
+    """
+    if os.geteuid() == 0 and (owner := folder.stat()).st_uid != 0:
+        os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
 
 
 def restrict(paths: Iterable[Path]) -> None:

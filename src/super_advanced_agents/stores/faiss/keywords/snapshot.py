@@ -20,7 +20,12 @@ import orjson
 import tantivy
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.disk.files import create_folder, raise_if_out_of_descriptors, sha256_of
+from super_advanced_agents._runtime.disk.files import (
+    create_folder,
+    give_to_owner_of,
+    raise_if_out_of_descriptors,
+    sha256_of,
+)
 from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
@@ -140,6 +145,7 @@ class KeywordSnapshot:
         (new_folder / _MANIFEST).write_bytes(orjson.dumps({"sha256": digest, "body": body}))
         for path in new_folder.iterdir():
             path.chmod(0o600)  # tantivy makes its files readable for everybody
+            give_to_owner_of(new_folder, path)
         shutil.rmtree(self._folder, ignore_errors=True)
         new_folder.rename(self._folder)
         self._verified = self._files()
