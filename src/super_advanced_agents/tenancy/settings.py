@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from super_advanced_agents.config import (
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.tenancy.configuration.secret_files import secrets_from_files
 from super_advanced_agents.tenancy.configuration.values import (
+    Hosts,
     OptionalList,
     OptionalSecrets,
     Origins,
@@ -91,7 +93,7 @@ class Settings(BaseSettings):
         jwt_audience: the required `aud` claim of tokens, or one of its values; must be set with `jwt_jwks_url`.
         jwt_tenant_claim: the claim that names the tenant.
         jwt_scopes_claim: the claim with the scopes, as a list or separated by spaces.
-        allowed_hosts: the values of the `Host` header to accept besides those of loopback.
+        allowed_hosts: the names and addresses in `Host` headers to accept besides those of loopback, without ports.
         allowed_origins: the origins, such as `https://app.example.org`, to accept besides the server's own (CORS).
         trusted_proxies: the addresses and networks of reverse proxies whose `X-Forwarded-For` names the caller.
         root_path: the path under which a reverse proxy serves REST, such as `/saa`; it may be sent or stripped.
@@ -195,7 +197,7 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = None
     jwt_tenant_claim: str = "tenant"
     jwt_scopes_claim: str = "scope"
-    allowed_hosts: TextList = ()
+    allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
     trusted_proxies: Proxies = ()
     root_path: RootPath = ""
@@ -271,6 +273,13 @@ class Settings(BaseSettings):
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise ValueError("it must begin with https:// (or http:// on loopback)")
+        return url
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _check_collector(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and re.fullmatch(r"https?://[^/?#\s]+(/\S*)?", url.get_secret_value()) is None:
+            raise ValueError("it must be a URL such as http://127.0.0.1:4318/v1/traces")
         return url
 
     @property

@@ -81,8 +81,9 @@ def test_insecure_jwt_and_origin_settings_are_refused(given, message):
 )
 def test_list_setting_is_read_from_commas_and_from_json(monkeypatch, name, text):
     """Both forms of the variable give the same setting."""
-    monkeypatch.setenv(f"SAA_{name.upper()}", text)
-    assert getattr(Settings.load(), name) == ("https://a.example", "https://b.example")
+    scheme = "https://" if name == "allowed_origins" else ""
+    monkeypatch.setenv(f"SAA_{name.upper()}", text.replace("https://", scheme))
+    assert getattr(Settings.load(), name) == (f"{scheme}a.example", f"{scheme}b.example")
 
 
 def test_malformed_json_list_is_refused_with_its_variable(monkeypatch):
@@ -98,13 +99,19 @@ def test_malformed_json_list_is_refused_with_its_variable(monkeypatch):
         ("trusted_proxies", ("proxy.example.org",)),
         ("trusted_proxies", ("*",)),
         ("trusted_proxies", ("0.0.0.0/0",)),
+        ("allowed_hosts", ("https://memory.example.org",)),
+        ("allowed_hosts", ("memory.example.org:8443",)),
+        ("allowed_hosts", ("*.example.org",)),
+        ("allowed_hosts", ("fd00::1",)),
+        ("traces_endpoint", "collector:4318"),
+        ("traces_endpoint", "nowhere"),
         ("root_path", "saa"),
         ("root_path", "/a b"),
         ("root_path", "/../x"),
     ],
 )
-def test_proxies_and_paths_that_cannot_be_meant_are_refused(name, value):
-    """Whoever trusts all addresses lets callers choose theirs."""
+def test_hosts_proxies_addresses_and_paths_that_cannot_be_meant_are_refused(name, value):
+    """Whoever trusts all addresses lets callers choose theirs; a host with a port would refuse all requests."""
     with pytest.raises(ConfigurationError, match=name):
         Settings.load(**{name: value})
 
@@ -116,3 +123,11 @@ def test_proxies_are_addresses_and_networks_and_a_path_loses_its_last_slash(monk
     settings = Settings.load()
     assert settings.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "::1")
     assert settings.root_path == "/saa"
+
+
+@pytest.mark.parametrize("queues", ["default", "default=", "default=8;bulk=1", "default=x", "a b=1", "default=0"])
+def test_queues_of_another_form_are_refused_with_an_example(monkeypatch, queues):
+    """The message is not that of a parser of numbers."""
+    monkeypatch.setenv("SAA_JOB_QUEUES", queues)
+    with pytest.raises(ConfigurationError, match=r"is wrong: queues must be names with a number .* 'default=8,bulk=1'"):
+        Settings.load()

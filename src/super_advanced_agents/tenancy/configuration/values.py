@@ -28,18 +28,22 @@ OptionalList: TypeAlias = Annotated[tuple[str, ...] | None, NoDecode, BeforeVali
 OptionalSecrets: TypeAlias = Annotated[tuple[SecretStr, ...] | None, NoDecode, BeforeValidator(_parse_list)]
 
 _QUEUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_QUEUES = "queues must be names with a number from 1 to 1024, such as 'default=8,bulk=1'"
 
 
 def _parse_queues(value: object) -> object:
     if not isinstance(value, str) or value.lstrip().startswith("{"):
         return json.loads(value) if isinstance(value, str) else value
-    return dict(item.strip().partition("=")[::2] for item in value.split(",") if item.strip())
+    pairs = [item.strip().partition("=") for item in value.split(",") if item.strip()]
+    if not all(slots.strip().isdecimal() for _, _, slots in pairs):
+        raise ValueError(_QUEUES)
+    return {name: slots for name, _, slots in pairs}
 
 
 def _check_queues(queues: dict[str, int]) -> dict[str, int]:
     for name, slots in queues.items():
         if _QUEUE.fullmatch(name) is None or not 1 <= slots <= 1_024:
-            raise ValueError("queues must be names with a number from 1 to 1024, such as 'default=8,bulk=1'")
+            raise ValueError(_QUEUES)
     return queues
 
 
@@ -51,6 +55,16 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
         if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
             raise ValueError("an origin must be a scheme and a host only, such as 'https://app.example.org'")
     return origins
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:  # others would be compared with what `Host` never holds, and refuse every request
+        if re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host) is None:
+            raise ValueError(
+                f"{host!r} is not the name or address of a host, such as memory.example.org or [fd00::1]; it has no "
+                "scheme, port or wildcard"
+            )
+    return hosts
 
 
 def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,6 +84,9 @@ def _check_root_path(path: str) -> str:
         raise ValueError("it must be a path such as /saa")
     return path
 
+
+Hosts: TypeAlias = Annotated[TextList, AfterValidator(_check_hosts)]
+"""Names and addresses of hosts without ports."""
 
 Origins: TypeAlias = Annotated[TextList, AfterValidator(_check_origins)]
 """Origins of pages: a scheme, a host and a port each."""
