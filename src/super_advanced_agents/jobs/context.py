@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import shutil
 import time
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +38,7 @@ from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import JSONValue, UploadInfo
 
 T = TypeVar("T", bound=JSONValue)
+R = TypeVar("R")
 
 MAX_STEPS, MAX_STEP_BYTES = 10_000, 16 * 1024 * 1024
 """The number of steps that one job may have, and the bytes of their results together."""
@@ -231,6 +234,20 @@ class JobContext:
         self._steps[name] = data
         self._step_bytes += len(data)
         return result
+
+    async def in_thread(self, work: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """Run a blocking function in a thread for which the end of a worker does not wait.
+
+        A process waits for the threads of `asyncio.to_thread` when it ends, however long they take. A thread of this
+        kind ends with its process. Where the job is cancelled, it goes on beside.
+
+        Args:
+            work: the function.
+            args: its arguments.
+            kwargs: its arguments by name.
+        """
+        call = partial(contextvars.copy_context().run, work, *args, **kwargs)
+        return await in_thread(call, name="job thread")
 
     def has_finished(self, name: str) -> bool:
         """Return whether the result of a step is stored."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator, Field
 from tests.unit.jobs.kinds import Work, running
 
 from super_advanced_agents.errors import InvalidInputError, JobError
-from super_advanced_agents.jobs import Jobs, JobState, job, worker
+from super_advanced_agents.jobs import JobContext, Jobs, JobState, job, worker
 from super_advanced_agents.jobs.scheduler import Scheduler
 
 
@@ -118,3 +120,26 @@ async def test_limit_of_an_argument_is_checked_when_a_job_is_submitted(folder: P
         await jobs.aopen()
         with pytest.raises(InvalidInputError, match="greater than or equal to 1"):
             await jobs.asubmit("bounded", {"number": 0})
+
+
+async def test_thread_of_a_job_is_none_for_which_a_process_waits(folder: Path) -> None:
+    """It has the context of the job, and its error is that of the job."""
+    value: ContextVar[str] = ContextVar("value")
+
+    def blocking(text: str, *, fails: bool = False) -> list[Any]:
+        if fails:
+            raise LookupError(text)
+        return [text, value.get(), threading.current_thread().daemon]
+
+    @job(max_attempts=1)
+    async def waiting(context: JobContext, fails: bool = False) -> list[Any]:
+        value.set("of the job")
+        return await context.in_thread(blocking, "given", fails=fails)
+
+    async with Jobs(folder, [waiting]) as jobs:
+        await jobs.aopen()
+        good, bad = await jobs.asubmit("waiting"), await jobs.asubmit("waiting", {"fails": True})
+        async with running(jobs):
+            assert await jobs.aresult(good.id, timeout_s=30) == ["given", "of the job", True]
+            with pytest.raises(JobError, match="LookupError"):
+                await jobs.aresult(bad.id, timeout_s=30)
