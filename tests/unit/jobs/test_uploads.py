@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.jobs.kinds import running
 
 from super_advanced_agents.config import DEFAULT_TENANT
-from super_advanced_agents.errors import InvalidInputError, JobNotFoundError
+from super_advanced_agents.errors import CorruptStoreError, InvalidInputError, JobNotFoundError
 from super_advanced_agents.jobs import JobContext, JobKind, JobLimits, Jobs, JobState, SQLJobBackend, job
 from super_advanced_agents.jobs.backend import Outcome
 from super_advanced_agents.jobs.sql.uploads import UNUSED_S
@@ -168,6 +170,24 @@ async def test_interrupted_part_is_written_again(folder: Path, tmp_path: Path) -
         [claimed] = await jobs.backend.aclaim("one", {"default": 1}, ["using"], JobLimits())
         _, read = await jobs.backend.afetch_upload(claimed, tmp_path)
         assert await asyncio.to_thread(read.read_bytes) == b"abcd"
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda file: os.truncate(file, 3)], ids=["removed", "cut"])
+async def test_part_behind_lost_bytes_is_refused(folder: Path, lose: Callable[[Path], None]) -> None:
+    """It would stand behind a hole, and a job would import that in silence."""
+    async with Jobs(folder, _KINDS) as jobs:
+        await jobs.aopen()
+        upload_id = await _uploaded(jobs)
+        [file] = _files(folder)
+        lose(file)
+        with pytest.raises(CorruptStoreError, match="upload"):
+            await jobs.uploads.aadd_part(upload_id, len(b"".join(_PARTS)), b"four")
+        info = await jobs.asubmit(using, {"upload": upload_id})
+        await jobs.backend.aheartbeat("one", ["using"], ["default"])
+        [claimed] = await jobs.backend.aclaim("one", {"default": 1}, ["using"], JobLimits())
+        assert claimed.id == info.id
+        with pytest.raises(CorruptStoreError, match=r"gone|lost"):
+            await jobs.backend.afetch_upload(claimed, folder)
 
 
 async def test_job_without_the_upload_kind_runs_beside(place: Path | str) -> None:

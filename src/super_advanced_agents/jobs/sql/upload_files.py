@@ -29,10 +29,13 @@ class UploadFiles:
 
         Raises:
             StoreFullError: the disk is full.
+            CorruptStoreError: bytes before it are missing.
             StoreError: the file cannot be written.
         """
         private_folder(self._folder)
         try:
+            if offset:
+                self._check_size(upload_id, offset)
             disk = os.statvfs(self._folder)
             if disk.f_bavail * disk.f_frsize < len(data) + _KEPT_FREE_BYTES:
                 raise StoreFullError(
@@ -58,16 +61,20 @@ class UploadFiles:
         try:
             if size_bytes == 0:
                 self.write(upload_id, 0, b"")
-            found = path.stat().st_size
-            if found < size_bytes:
-                raise CorruptStoreError(f"an upload has lost {size_bytes - found} bytes", hint="upload it again")
-            if found > size_bytes:
+            if self._check_size(upload_id, size_bytes) > size_bytes:
                 os.truncate(path, size_bytes)
-        except FileNotFoundError:
-            raise CorruptStoreError("the file of an upload is gone", hint="upload it again") from None
         except OSError as exc:
             raise map_os_error(exc, self._folder) from exc
         return path
+
+    def _check_size(self, upload_id: str, least: int) -> int:
+        try:
+            found = (self._folder / upload_id).stat().st_size
+        except FileNotFoundError:
+            raise CorruptStoreError("the file of an upload is gone", hint="upload it again") from None
+        if found < least:
+            raise CorruptStoreError(f"an upload has lost {least - found} bytes", hint="upload it again")
+        return found
 
     def names(self) -> set[str]:
         """Return the ids of the uploads that have a file."""
