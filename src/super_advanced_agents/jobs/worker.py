@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -37,6 +38,7 @@ from super_advanced_agents.types import JobState
 _log = get_logger("jobs")
 _BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
 _FILES_S = 60.0
+_FULL_S = 1.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
 _CANCELLED_S = 5.0
 """The seconds that jobs have to end when they are cancelled because the worker stops."""
@@ -105,6 +107,7 @@ class Worker:
         self._id = new_uids(1)[0]
         self._running: dict[tuple[str, int], tuple[ClaimedJob, asyncio.Task[Any]]] = {}
         self._cancelled: set[tuple[str, int]] = set()
+        self._changed_at: dict[str, float] = {}  # when a job of a queue began or ended here
         self._scheduler = Scheduler(backend, kinds, options.limits)
         self._files = None if runtime is None else JobFiles.of(runtime.settings)
         self._sweeping: asyncio.Task[None] | None = None
@@ -174,15 +177,18 @@ class Worker:
         if now >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
             self._sweep_at = now + _SWEEP_S
             self._sweeping = asyncio.create_task(self._sweep(), name="job sweep")
-        free = self._free()
-        if free:
-            for job in await self._backend.aclaim(self._id, free, list(self._kinds), self._options.limits):
-                if (
-                    job.id,
-                    job.claim,
-                ) not in self._running:  # claimed twice if a crash of the database undid the claim
-                    task = asyncio.create_task(self._run(job), name=f"job {job.kind}")
-                    self._running[job.id, job.claim] = (job, task)
+        if free := self._free():
+            await self._claim(free, self._options.limits)
+        if spare := self._spare():  # for tenants that have no job running at all
+            await self._claim(spare, replace(self._options.limits, running=1))
+
+    async def _claim(self, room: dict[str, int], limits: JobLimits) -> None:
+        for job in await self._backend.aclaim(self._id, room, list(self._kinds), limits):
+            place = (job.id, job.claim)
+            if place not in self._running:  # claimed twice if a crash of the database undid the claim
+                task = asyncio.create_task(self._run(job), name=f"job {job.kind}")
+                self._running[place] = (job, task)
+                self._changed_at[job.queue] = time.monotonic()
 
     async def _wait(self, seen: int, stopping: asyncio.Task[Literal[True]]) -> int:
         waiting = asyncio.create_task(self._backend.await_work(seen, _IDLE_S), name="worker waits")
@@ -210,10 +216,20 @@ class Worker:
             _log.warning("jobs.not_swept", extra={"reason": str(exc)})
 
     def _free(self) -> dict[str, int]:
-        used: dict[str, int] = {}
-        for job, _ in self._running.values():
-            used[job.queue] = used.get(job.queue, 0) + 1
-        left = {queue: n - used.get(queue, 0) for queue, n in self._options.queues.items()}
+        used = Counter(job.queue for job, _ in self._running.values())
+        left = {queue: n - used[queue] for queue, n in self._options.queues.items()}
+        return {queue: n for queue, n in left.items() if n > 0}
+
+    def _spare(self) -> dict[str, int]:
+        # A full queue in which no job ends has room for a quarter more, of other tenants.
+        used = Counter(job.queue for job, _ in self._running.values())
+        before = time.monotonic() - _FULL_S
+        full = [queue for queue, n in self._options.queues.items() if used[queue] >= n > 0]
+        left = {
+            queue: (-(-5 * self._options.queues[queue] // 4)) - used[queue]
+            for queue in full
+            if self._changed_at.get(queue, before) <= before
+        }
         return {queue: n for queue, n in left.items() if n > 0}
 
     async def _beat(self) -> None:
@@ -274,6 +290,7 @@ class Worker:
             if span is not None:
                 span.end(failed=ended == JobState.FAILED)
             self._running.pop((job.id, job.claim), None)
+            self._changed_at[job.queue] = time.monotonic()
             self._cancelled.discard((job.id, job.claim))
 
     async def _run_part(self, job: ClaimedJob) -> None:

@@ -209,6 +209,24 @@ async def test_tenants_take_turns(place: Path | str) -> None:
                 await call(many[0].id, tenant="other")
 
 
+async def test_full_queue_takes_one_job_more_of_a_tenant_that_has_none(place: Path | str) -> None:
+    """A tenant whose jobs last for hours does not hold up those of others."""
+    work = Work()
+    async with Jobs(place, work.kinds) as jobs:
+        await jobs.aopen()
+        long = await jobs.asubmit("held")
+        async with running(jobs, slots=1):
+            await work.started.wait()
+            waiting = await jobs.asubmit("double", {"number": 1})
+            for number in range(2):
+                info = await jobs.asubmit("double", {"number": number}, by=OTHER)
+                assert await jobs.aresult(info.id, timeout_s=30, tenant="other") == 2 * number
+            assert (await jobs.aget(waiting.id)).state is JobState.QUEUED
+            work.go_on.set()
+            for info in (long, waiting):
+                await jobs.aresult(info.id, timeout_s=30)
+
+
 async def test_waiting_jobs_of_a_tenant_are_limited(place: Path | str) -> None:
     """Another tenant still submits."""
     async with Jobs(place, Work().kinds, limits=JobLimits(queued=2)) as jobs:
