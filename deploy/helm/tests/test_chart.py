@@ -160,6 +160,8 @@ def test_selectors_pick_pods_of_their_own_component(objects):
         (f"auth.adminKey={KEY},store.kind=mysql", "kind"),
         (f"auth.adminKey={KEY},sever.replicas=1", "sever"),
         (f"auth.adminKey={KEY},server.settings.PORT=1", "PORT"),
+        (f"auth.adminKey={KEY},server.settings.SAA_GENERATION_API_KEY=x", "SAA_GENERATION_API_KEY"),
+        (f"auth.adminKey={KEY},server.settings.SAA_STORE=postgresql://a:b@c/d", "SAA_STORE"),
         (f"auth.adminKey={KEY},server.resources.limits=null", "limits"),
         (f"auth.adminKey={KEY},ingress.trustedProxies={{0.0.0.0/0}}", "trustedProxies"),
     ],
@@ -194,3 +196,28 @@ def test_workers_are_scraped_where_servers_are():
 def test_rules_of_the_chart_are_those_of_the_monitoring_folder():
     """A chart can only read files below its own folder."""
     assert (CHART / "files" / "alerts.yaml").read_bytes() == (ROOT / "deploy/monitoring/alerts.yaml").read_bytes()
+
+
+def test_settings_go_before_those_of_the_chart_and_keep_their_numbers():
+    """A key that stands twice is refused by stricter parsers, and 16777216 is not 1.6777216e+07."""
+    done = helm(
+        *("template", "release", CHART, "--set", f"auth.adminKey={KEY}"),
+        *("--set", "server.settings.SAA_ALLOWED_HOSTS=a.example.org\\,b.example.org"),
+        *("--set-json", "server.settings.SAA_MAX_BODY_BYTES=16777216,server.settings.SAA_RATE_LIMIT_PER_KEY=1e6"),
+        *("--set", "server.settings.SAA_SLOW_REQUEST_S=0.5,server.settings.SAA_ACCESS_LOG=false"),
+        *("--show-only", "templates/config.yaml"),
+    )
+    assert done.returncode == 0, done.stderr
+    data = yaml.safe_load(done.stdout)["data"]
+    assert done.stdout.count("SAA_ALLOWED_HOSTS") == 1
+    assert data["SAA_ALLOWED_HOSTS"] == "a.example.org,b.example.org"
+    assert (data["SAA_MAX_BODY_BYTES"], data["SAA_RATE_LIMIT_PER_KEY"]) == ("16777216", "1000000")
+    assert (data["SAA_SLOW_REQUEST_S"], data["SAA_ACCESS_LOG"]) == ("0.5", "false")
+
+
+def test_further_secrets_reach_each_container_as_variables():
+    """Keys of model servers and webhooks have no place in a ConfigMap."""
+    values = ("--values", CHART / "profiles" / "cluster.yaml", "--set", "server.existingSecret=saa-more")
+    for kind, _, spec in pods(render(*values)):
+        for container in spec["containers"]:
+            assert {"secretRef": {"name": "saa-more"}} in container["envFrom"], kind

@@ -99,6 +99,13 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{- define "saa.envFrom" -}}
+- configMapRef: {name: {{ include "saa.name" . }}}
+{{- if .Values.server.existingSecret }}
+- secretRef: {name: {{ .Values.server.existingSecret }}}
+{{- end }}
+{{- end }}
+
 {{- define "saa.mounts" -}}
 - {name: tmp, mountPath: /tmp}
 - {name: models, mountPath: /models, readOnly: true}
