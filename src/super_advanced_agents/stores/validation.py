@@ -92,16 +92,19 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
     Raises:
         InvalidInputError: a row is zero, which has no direction.
     """
-    norms = _row_norms(matrix)
-    if not norms.all():
-        row = int(np.argmin(norms))
-        raise InvalidInputError(
-            f"{field}[{row}] is zero, which has no cosine with anything",
-            field=f"{field}[{row}]",
-            hint="leave it out, or use metric='dot'",
-        )
+    norms = _nonzero_norms(matrix, field)
     units: Matrix = (matrix / norms[:, None]).astype(np.float32, copy=False)
     return units
+
+
+def nonzero_rows(matrix: Matrix, *, field: str) -> Matrix:
+    """Return a matrix unchanged if each of its rows has a direction.
+
+    Raises:
+        InvalidInputError: a row is zero.
+    """
+    _nonzero_norms(matrix, field)
+    return matrix
 
 
 def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
@@ -117,6 +120,18 @@ def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
             f"{field}[{row}] has a length beyond {_MAX_DOT_NORM:g}", field=f"{field}[{row}]", hint="scale it down"
         )
     return matrix
+
+
+def _nonzero_norms(matrix: Matrix, field: str) -> NDArray[np.float64]:
+    norms = _row_norms(matrix)
+    if not norms.all():
+        row = int(np.argmin(norms))
+        raise InvalidInputError(
+            f"{field}[{row}] is zero, which has no cosine with anything",
+            field=f"{field}[{row}]",
+            hint="leave it out, or use metric='dot'",
+        )
+    return norms
 
 
 def _row_norms(matrix: Matrix) -> NDArray[np.float64]:

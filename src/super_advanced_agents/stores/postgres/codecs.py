@@ -56,6 +56,8 @@ _NULL = b"\xff\xff\xff\xff"
 def copied_numbers(values: Sequence[float | None] | NDArray[Any], kind: Literal[">i8", ">f8"]) -> Column:
     """Return numbers of 8 bytes as a column."""
     if isinstance(values, list) and None in values:
+        if values.count(None) == len(values):
+            return None
         filled = [0 if each is None else each for each in values]
         column = copied_numbers(filled, kind)
         assert column is not None
@@ -67,9 +69,9 @@ def copied_numbers(values: Sequence[float | None] | NDArray[Any], kind: Literal[
 
 def copied_texts(values: Sequence[str | bytes | None], *, prefix: bytes = b"") -> Column:
     """Return texts or bytes as a column; `prefix` begins each (the version byte of `jsonb`)."""
-    encoded = [each.encode() if isinstance(each, str) else each for each in values]
-    if not any(each is not None for each in encoded):
+    if values.count(None) == len(values):
         return None
+    encoded = [each.encode() if isinstance(each, str) else each for each in values]
     return [_NULL if each is None else (len(each) + len(prefix)).to_bytes(4, "big") + prefix + each for each in encoded]
 
 
@@ -81,8 +83,6 @@ def copied_rows(columns: Sequence[list[bytes]]) -> bytes:
 
 
 def _with_nulls(column: list[bytes], values: Sequence[object]) -> Column:
-    if values.count(None) == len(values):
-        return None
     return [_NULL if value is None else each for each, value in zip(column, values, strict=True)]
 
 

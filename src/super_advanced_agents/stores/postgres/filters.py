@@ -36,8 +36,7 @@ More are compared row by row.
 """
 
 _EXACT_FLOATS = 2.0**53
-_LARGE_FLOAT = re.compile(rb"\d{16}\.0|\de\+?\d")
-"""Matches JSON that holds a float of 2**53 or more; some texts match, too."""
+_EXPONENT = re.compile(rb"e\+?\d")
 
 _OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -180,11 +179,19 @@ def _json(value: Scalar) -> str | None:
     return text if _is_storable(text) else None
 
 
-def filterable_json(text: bytes) -> bytes:
-    """Return JSON as `jsonb` accepts it, which holds no NUL, and compares it."""
-    if b"\\u0000" not in text and b"\\u0001" not in text and _LARGE_FLOAT.search(text) is None:
-        return text
-    return json.dumps(_held(json.loads(text)), ensure_ascii=False).encode()
+def filterable_jsons(texts: Sequence[bytes]) -> list[bytes]:
+    """Return each JSON as `jsonb` accepts it, which holds no NUL, and compares it."""
+    if not _may_differ(b"\n".join(texts)):
+        return list(texts)
+    return [
+        json.dumps(_held(json.loads(text)), ensure_ascii=False).encode() if _may_differ(text) else text
+        for text in texts
+    ]
+
+
+def _may_differ(text: bytes) -> bool:
+    # Whether it may hold NUL or a float of 2**53 or more, such as 9007199254740992.0 and 1e+16.
+    return b"\\u000" in text or b".0" in text or _EXPONENT.search(text) is not None
 
 
 def _held(value: Any) -> Any:

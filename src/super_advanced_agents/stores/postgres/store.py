@@ -12,7 +12,7 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.options import Metric, check_choice, check_integer
 from super_advanced_agents.stores.predicates import search_by_predicate
 from super_advanced_agents.stores.requests import AddRequest, PredicateSearchRequest, PutRequest, Request, StatsRequest
-from super_advanced_agents.stores.validation import bounded_rows, unit_rows
+from super_advanced_agents.stores.validation import bounded_rows, nonzero_rows
 from super_advanced_agents.stores.wrappers.tenant_view import tenant_view
 from super_advanced_agents.types import JSONValue, Matrix
 
@@ -84,7 +84,7 @@ class PgVectorStore(VectorStore):
         from super_advanced_agents._runtime.postgres import Database, PostgresAddress
 
         self._database = Database(PostgresAddress.parse(url), connections=connections)
-        self._scaled = unit_rows if metric == "cosine" else bounded_rows
+        self._check_rows = nonzero_rows if metric == "cosine" else bounded_rows
         self._engine: Engine | None = None
         super().__init__()
 
@@ -157,7 +157,7 @@ class PgVectorStore(VectorStore):
         return await (await self._opened()).put(request, batches)
 
     def _check_vectors(self, vectors: Matrix, field: str) -> None:
-        self._scaled(vectors, field=field)
+        self._check_rows(vectors, field=field)
 
     async def _aversion(self, tenant: str, namespace: str | None) -> int | None:
         return await (await self._opened()).version(tenant, namespace)

@@ -32,7 +32,7 @@ from super_advanced_agents.stores.requests import (
     UpdateRequest,
     WriteRequest,
 )
-from super_advanced_agents.stores.validation import bounded_rows, model_mismatch, unit_rows
+from super_advanced_agents.stores.validation import bounded_rows, model_mismatch, nonzero_rows
 
 _MODEL_KNOWN_S = 2.0
 _MAX_MODELS = 10_000
@@ -62,7 +62,7 @@ class Writer:
         self._table = table
         self._write_ids = write_ids
         self._limits = limits
-        self._scaled = unit_rows if metric == "cosine" else bounded_rows
+        self._check_rows = nonzero_rows if metric == "cosine" else bounded_rows
         self._models: dict[Scope, tuple[str, float]] = {}
         self._last_seq = 0
         self._without_sessions: dict[str, float] = {}
@@ -79,13 +79,13 @@ class Writer:
         """
         match request:
             case AddRequest():
-                self._scaled(request.vectors, field="vectors")
+                self._check_rows(request.vectors, field="vectors")
                 return PreparedWrite(request, _contents(request))
             case PutRequest():
-                self._scaled(request.vectors, field="records")
+                self._check_rows(request.vectors, field="records")
                 return PreparedWrite(request, _contents(request))
             case UpdateRequest() if request.vector is not None:
-                self._scaled(request.vector[np.newaxis], field="vector")
+                self._check_rows(request.vector[np.newaxis], field="vector")
         return PreparedWrite(request)
 
     def write(self, writes: list[PreparedWrite | ExpirySweep]) -> list[object]:

@@ -21,7 +21,7 @@ from super_advanced_agents.stores.postgres.codecs import (
     packed_integers,
     raw_bytes,
 )
-from super_advanced_agents.stores.postgres.filters import filterable_json
+from super_advanced_agents.stores.postgres.filters import filterable_jsons
 from super_advanced_agents.stores.postgres.rows import RECORD_COLUMNS, as_record
 from super_advanced_agents.stores.postgres.scopes import NOW, Delta, Scope, Scopes
 from super_advanced_agents.stores.postgres.writing.batches import Batch, analyzed
@@ -69,7 +69,7 @@ class Writer:
         self._remove_uids = sql(
             f"DELETE FROM {{schema}}.records WHERE scope = %s AND uid = ANY(%s::text[]) RETURNING {REMOVED_COLUMNS}"  # noqa: S608
         )
-        self._next_seqs = sql("SELECT nextval('{schema}.seqs') FROM generate_series(1, %s)")
+        self._next_seqs = sql("SELECT string_agg(int8send(nextval('{schema}.seqs')), '') FROM generate_series(1, %s)")
         self._tails = sql(
             "SELECT u.session, r.place FROM unnest(%s::text[]) AS u(session) CROSS JOIN LATERAL (SELECT place FROM "
             "{schema}.records WHERE scope = %s AND session = u.session ORDER BY place DESC LIMIT 1) r"
@@ -245,7 +245,8 @@ class Writer:
             batch = batch.with_digests()
         n = len(batch.uids)
         cursor = await connection.execute(self._next_seqs, (n,))
-        seqs = [seq for (seq,) in await cursor.fetchall()]
+        [[packed]] = await cursor.fetchall()
+        seqs = np.frombuffer(packed, dtype=">i8").tolist()
         old = {row.uid: row for row in removed}
         places = await self._places(connection, scope, batch, seqs, old)
         number: Column = [(4).to_bytes(4, "big") + scope.number.to_bytes(4, "big")] * n
@@ -322,7 +323,7 @@ class Writer:
             "model": copied_texts(batch.models),
             "digest": copied_texts(batch.digests or [None] * len(seqs)),
             "original": copied_texts(originals),
-            "fields": copied_texts([filterable_json(each) for each in metadatas], prefix=b"\1"),
+            "fields": copied_texts(filterable_jsons(metadatas), prefix=b"\1"),
             "metadata": copied_texts(metadatas),
             "text": copied_texts([document.text for document in batch.documents]),
         }
