@@ -222,3 +222,17 @@ async def test_file_of_many_parts_is_stored_whole_and_a_missing_one_leaves_no_up
         [claimed] = await jobs.backend.aclaim("one", {"default": 1}, ["using"], JobLimits())
         _, found = await jobs.backend.afetch_upload(claimed, tmp_path / "fetched")
         assert await asyncio.to_thread(found.read_bytes) == content
+
+
+async def test_bytes_of_an_acknowledged_part_are_those_of_no_other_call(folder: Path) -> None:
+    """Two callers send different parts for one place at once, as where one gave up its call and began anew."""
+    async with Jobs(folder, []) as jobs:
+        await jobs.aopen()
+        for _ in range(20):
+            upload = (await jobs.uploads.acreate("notes.txt")).id
+            calls = [jobs.uploads.aadd_part(upload, 0, letter * 2**18 * n) for n, letter in ((3, b"a"), (1, b"b"))]
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            [stored] = [each for each in found if not isinstance(each, BaseException)]
+            content = await asyncio.to_thread((folder / "uploads" / upload).read_bytes)
+            letter = b"a" if stored.size_bytes == 3 * 2**18 else b"b"
+            assert content[: stored.size_bytes] == letter * stored.size_bytes

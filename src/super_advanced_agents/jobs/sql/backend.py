@@ -88,8 +88,8 @@ class SQLJobBackend(JobBackend):
     open = blocking(aopen)
 
     def check_files(self) -> None:
-        if self._database is not None and not self._closed:
-            self._database.check_files()
+        if (database := self._database) is not None and not self._closed:
+            database.check_files()
 
     # -- callers --------------------------------------------------------------------------------------------------
 
@@ -160,12 +160,10 @@ class SQLJobBackend(JobBackend):
         limits: JobLimits,
         error: str = "",
     ) -> bool:
-        fired = await self._write(
-            lambda db: schedules.fire(
-                db, due, jobs, next_at=next_at, last_at=last_at, limits=limits, error=error, now=self._clock.now()
-            ),
-            alone=True,
+        fire = partial(
+            schedules.fire, schedule=due, jobs=jobs, next_at=next_at, last_at=last_at, limits=limits, error=error
         )
+        fired = await self._write(lambda db: fire(db, now=self._clock.now()), alone=True)
         self._wake()
         return fired
 
@@ -179,18 +177,21 @@ class SQLJobBackend(JobBackend):
     async def aadd_part(
         self, tenant: str, upload_id: str, offset: int, data: bytes, *, limits: JobLimits
     ) -> UploadInfo:
-        if self._files is not None:
+        named: Any = {"tenant": tenant, "upload_id": upload_id, "offset": offset, "limits": limits}
+        grow = lambda db: uploads.grow(db, data=data, now=self._clock.now(), **named)  # noqa: E731
+        if (files := self._files) is None:
+            return await self._write(grow)
+
+        def add() -> UploadInfo:
             # Into the file first: bytes behind the size that is noted are written again by the next attempt.
-            info = await self._read(
-                lambda db: uploads.check_part(db, tenant, upload_id, offset, len(data), limits=limits)
-            )
-            if info.size_bytes != offset:
+            with files.lock_of(upload_id):
+                info: UploadInfo = self._submit(lambda db: uploads.check_part(db, size=len(data), **named), READ).wait()
+                if info.size_bytes == offset:
+                    files.write(upload_id, offset, data)
+                    info = self._submit(grow, Needs()).wait()
                 return info
-            files = self._files
-            await in_thread(lambda: files.write(upload_id, offset, data), name="write upload")
-        return await self._write(
-            lambda db: uploads.grow(db, tenant, upload_id, offset, data, limits=limits, now=self._clock.now())
-        )
+
+        return await in_thread(add, name="write upload")
 
     async def auploads(self, tenant: str) -> list[UploadInfo]:
         return await self._read(lambda db: uploads.list_uploads(db, tenant))
@@ -293,9 +294,8 @@ class SQLJobBackend(JobBackend):
         self._registered.discard(worker)
 
     async def _remove_worker(self, worker: str, beat: int | None, *, lost: bool = True) -> int:
-        return await self._write(
-            lambda db: work.remove_worker(db, worker, beat, self._clock.now(), lost=lost), alone=True
-        )
+        remove = partial(work.remove_worker, worker=worker, beat=beat, lost=lost)
+        return await self._write(lambda db: remove(db, now=self._clock.now()), alone=True)
 
     async def asweep(self, *, succeeded_s: float, failed_s: float) -> int:
         now = self._clock.now()
@@ -336,15 +336,15 @@ class SQLJobBackend(JobBackend):
         for waiting in list(self._waiting):
             waiting.set_result(None)
 
-    async def _write(self, run: Callable[[Database], T], *, alone: bool = False, durable: bool = True) -> T:
+    def _submit(self, run: Callable[[Database], T], needs: Needs) -> Future[T]:
         self._check_open()
-        found: T = await self._batcher.submit(_Step(run, Needs(alone=alone, durable=durable)))
-        return found
+        return self._batcher.submit(_Step(run, needs))
+
+    async def _write(self, run: Callable[[Database], T], *, alone: bool = False, durable: bool = True) -> T:
+        return await self._submit(run, Needs(alone=alone, durable=durable))
 
     async def _read(self, run: Callable[[Database], T]) -> T:
-        self._check_open()
-        found: T = await self._batcher.submit(_Step(run, READ))
-        return found
+        return await self._submit(run, READ)
 
     def _run(self, steps: list[_Step]) -> list[Any]:
         database = self._database

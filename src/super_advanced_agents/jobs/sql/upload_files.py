@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from super_advanced_agents._runtime.disk.files import fsync_folder, map_os_error, open_private, private_folder
 from super_advanced_agents.errors import CorruptStoreError, StoreFullError
 
+_LOCKS = 16
 _KEPT_FREE_BYTES = 16 * 1024 * 1024
 """The bytes of the disk that uploads leave to databases, to which a deletion is a write too."""
 
@@ -23,6 +25,14 @@ class UploadFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def lock_of(self, upload_id: str) -> threading.Lock:
+        """Return the lock of an upload, held from the check of its size until a part is noted.
+
+        Without it a slower call would write over bytes that another one has acknowledged, or cut them off.
+        """
+        return self._locks[hash(upload_id) % _LOCKS]
 
     def write(self, upload_id: str, offset: int, data: bytes) -> None:
         """Write bytes at a place of a file, durable on return.
