@@ -24,3 +24,17 @@ def test_command_that_deletes_expired_records_leaves_a_receipt(saa):
         assert saa.json("list")["memories"] == []
     entries = saa.json("audit", "tail")["entries"]
     assert [(entry["operation"], entry["items"], entry["tenant"]) for entry in entries] == [("expire", 2, "")]
+
+
+def test_every_command_that_changes_keys_is_audited_for_the_tenant_of_the_key(saa):
+    """A rotation names the replaced key and the new one; the tenant's administrators see both, and a revocation."""
+    made = saa.json("keys", "create", "--tenant", "acme", "--scope", "memories:read")["id"]
+    rotated = saa.json("keys", "rotate", made)["id"]
+    saa("keys", "revoke", rotated)
+    entries = saa.json("audit", "tail")["entries"]
+    assert [(entry["operation"], entry["target"], entry["tenant"]) for entry in entries] == [
+        ("createKey", made, "acme"),
+        ("rotateKey", made, "acme"),
+        ("createKey", rotated, "acme"),
+        ("revokeKey", rotated, "acme"),
+    ]

@@ -92,10 +92,11 @@ def revoke(
 
     key_id = checked_key_id(key_id)
     with _open_keys(data_dir, create=False) as table:
+        tenant = "" if table is None else _tenant_of(table, key_id)
         revoked = table is not None and table.revoke(key_id)
     if not revoked:
         raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys list` shows the ids")
-    record_command(data_dir, "revokeKey", target=key_id, tenant="")
+    record_command(data_dir, "revokeKey", target=key_id, tenant=tenant)
     if as_json:
         print_json({"id": key_id, "revoked": True})
     else:
@@ -123,6 +124,9 @@ def rotate(
         if table is None:
             raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys create` makes one")
         made, ends_at = rotate_key(table, key_id, overlap_s=overlap_s)
+        tenant = _tenant_of(table, made.id)
+    record_command(data_dir, "rotateKey", target=key_id, tenant=tenant)
+    record_command(data_dir, "createKey", target=made.id, tenant=tenant)
     if as_json:
         print_json({"key": made.key, "id": made.id, "replaced": key_id, "replaced_expires_at": ends_at})
     else:
@@ -151,6 +155,10 @@ def _open_keys(data_dir: Path, *, create: bool = True) -> Iterator[Keys | None]:
         return
     with open_keys(settings) as table:
         yield table
+
+
+def _tenant_of(table: Keys, key_id: str) -> str:
+    return next((record.tenant for record in table.records() if record.id == key_id), "")
 
 
 def _as_json(record: KeyRecord) -> dict[str, object]:
