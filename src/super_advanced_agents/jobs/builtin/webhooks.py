@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 10.0
 _MAX_URL_CHARS = 2_048
-_NAT64, _6TO4 = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16")
+_LEADING_INSIDE = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "fec0::/10"))
+)
+"""Networks that lead inside: gateways send on to the IPv4 address that an address holds."""
+
 _AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -55,6 +59,7 @@ def checked_url(url: str, settings: Settings) -> str:
         or not parts.hostname
         or "@" in parts.netloc
         or len(url) > _MAX_URL_CHARS
+        or any(character <= " " for character in url)
         or port == 0
     ):
         raise InvalidInputError("webhook must be an https:// URL without a password", field="webhook")
@@ -108,8 +113,12 @@ def _client_for(url: str) -> tuple[AsyncClient, URL, tuple[type[Exception], ...]
     # It reads certificates from disk, and its import takes a while.
     import httpx2
 
+    try:
+        target = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise InvalidInputError("webhook is no URL", field="webhook", hint="check the name of its host") from None
     client = httpx2.AsyncClient(trust_env=False, timeout=_TIMEOUT_S, follow_redirects=False)
-    return client, httpx2.URL(url), (httpx2.HTTPError, OSError)
+    return client, target, (httpx2.HTTPError, OSError)
 
 
 def _signature(data: bytes, message_id: str, settings: Settings) -> dict[str, str]:
@@ -139,8 +148,7 @@ def _address(host: str, port: int, settings: Settings) -> str:
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        # Gateways send these on to the IPv4 address inside.
-        if parsed in _NAT64 or parsed in _6TO4:
+        if any(parsed in network for network in _LEADING_INSIDE):
             return False
         parsed = parsed.ipv4_mapped or parsed
     return parsed.is_global and not parsed.is_multicast

@@ -193,7 +193,11 @@ async def test_webhook_to_a_private_address_is_refused(url: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.org/", "file:///etc/passwd", "https://u:p@example.org/", "https://", "x"]
+    "url",
+    [
+        *("http://example.org/", "file:///etc/passwd", "https://u:p@example.org/", "https://", "x"),
+        *("https://example.org\t/", "https://exa mple.org/", "https://example.org/\r\nX-Own: header"),
+    ],
 )
 def test_wrong_url_of_a_webhook_is_refused(url: str, tmp_path: Path) -> None:
     """Before the agent is asked; without a secret there are no webhooks."""
@@ -292,10 +296,24 @@ async def test_webhook_whose_answer_never_ends_is_left_with_its_job(runtime: Run
         await left.wait()
 
 
+async def test_webhook_of_an_impossible_host_is_not_tried_again(runtime: Runtime) -> None:
+    """The characters of its name are none of a host."""
+    with pytest.raises(InvalidInputError, match="no URL"):
+        await call_webhook("https://\u24dbocalhost/", {"job": "j"}, runtime.settings)
+
+
 async def test_webhook_of_an_address_inside_another_one_is_refused(runtime: Runtime) -> None:
-    """Gateways send 64:ff9b::/96 and 2002::/16 on to the IPv4 address inside."""
+    """Gateways send these prefixes on to the IPv4 address inside; fec0::/10 is a site's own."""
     settings = runtime.settings.model_copy(update={"webhook_private": False})
-    for address in ("64:ff9b::a00:1", "2002:a00:1::1", "::ffff:10.0.0.1", "fe80::1"):
+    for address in (
+        "64:ff9b::a00:1",
+        "2002:a00:1::1",
+        "::ffff:10.0.0.1",
+        "::10.0.0.1",
+        "64:ff9b:1::a00:1",
+        "fec0::1",
+        "fe80::1",
+    ):
         with pytest.raises(InvalidInputError, match="private network"):
             await call_webhook(f"https://[{address}]/", {"job": "j"}, settings)
 
