@@ -33,6 +33,10 @@ _CHECKPOINT_PAGES = 2_000
 A checkpoint takes 60 to 80 ms. Batches of 1,000 are no faster without. The writer's own connection checkpoints: SQLite
 before 3.51.3 can lose pages when one connection checkpoints while another writes (the "WAL-reset bug").
 """
+_CODE = """
+SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%' OR sql LIKE '%CHECK%(%'
+UNION ALL SELECT 1 FROM sqlite_master AS m, pragma_table_xinfo(m.name) AS c WHERE m.type = 'table' AND c.hidden <> 0
+UNION ALL SELECT 1 FROM sqlite_master AS m, pragma_index_xinfo(m.name) AS c WHERE m.type = 'index' AND c.cid = -2"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ def prepare(
             raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
         if has_code(connection):
             raise CorruptStoreError(
-                f"{str(file)!r} holds triggers or views, which it must not", hint="restore a backup"
+                f"{str(file)!r} holds triggers, views or expressions, which it must not", hint="restore a backup"
             )
         if version > schema.version:
             raise _newer(file, schema, version)
@@ -167,12 +171,11 @@ def is_of(connection: sqlite3.Connection, schema: Schema) -> bool:
 
 
 def has_code(connection: sqlite3.Connection) -> bool:
-    """Return whether a database has triggers, views or virtual tables.
+    """Return whether a database has triggers, views, virtual tables, checks or computed columns.
 
-    They run SQL code of the file's author, and this package writes none.
+    They, and indexes on expressions, run SQL code of the file's author, and this package writes none.
     """
-    query = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
-    return bool(connection.execute(query).fetchone()[0])
+    return connection.execute(_CODE).fetchone() is not None
 
 
 def _read_pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -146,6 +146,9 @@ ROWS = {
     "missing collection": f"INSERT INTO collections VALUES ('acme', 'x', '{'a' * 32}', 2, 'cosine', 'auto', 'fp32', 1)",
     "trigger": "CREATE TRIGGER t AFTER DELETE ON deleted BEGIN DELETE FROM collections; END",
     "view": "CREATE VIEW v AS SELECT * FROM agents",
+    "index on an expression": "CREATE INDEX i ON agents (length(hex(zeroblob(1000))))",
+    "generated column": "ALTER TABLE agents ADD COLUMN g GENERATED ALWAYS AS (hex(zeroblob(1000)))",
+    "check of a column": "ALTER TABLE agents ADD COLUMN c CHECK (length(hex(zeroblob(1000))) > 1)",
     "other file": "PRAGMA application_id = 7",
     "newer version": "PRAGMA user_version = 9",
 }

@@ -291,7 +291,7 @@ def check_copy(folder: Path, name: str) -> BackedUpFile:
     """Check the copy of a database, and return its manifest entry.
 
     Raises:
-        CorruptStoreError: it is damaged, or has triggers or views.
+        CorruptStoreError: it is damaged, or has triggers, views or expressions.
     """
     file = folder / name
     identity: str | None = None
@@ -306,7 +306,7 @@ def check_copy(folder: Path, name: str) -> BackedUpFile:
                 [(records,)] = connection.execute("SELECT count(*) FROM records")
                 [(vectors,)] = connection.execute("SELECT count(*) FROM vectors")
                 result = result if records == vectors else "records and vectors differ in number"
-            result = "it has triggers or views" if sqlite.has_code(connection) else result
+            result = "it has triggers, views or expressions" if sqlite.has_code(connection) else result
     except (sqlite3.Error, ValueError) as exc:
         raise CorruptStoreError(f"{name!r} is damaged", hint="restore a backup; `saa doctor` has details") from exc
     if result != "ok":
