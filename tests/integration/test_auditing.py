@@ -111,3 +111,13 @@ def test_audit_log_of_one_tenant_shows_nothing_of_another(machine):
             .json()["entries"]
         )
     assert {entry["tenant"] for entry in found} == {"globex"}
+
+
+def test_keys_that_a_start_makes_or_stores_are_in_the_audit_log_once(machine):
+    """The first admin key, and one of a setting; a further start with the same makes none."""
+    given = machine.saa("keys", "generate").strip()
+    for environment in ({}, {"SAA_METRICS_KEY": given}, {"SAA_METRICS_KEY": given}):
+        with machine.server(environment):
+            pass
+    made = [each for each in machine.json("audit", "tail")["entries"] if each["operation"] == "createKey"]
+    assert [each["target"] for each in made] == [machine.key.split("_")[1], given.split("_")[1]]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 from super_advanced_agents._runtime.concurrency.futures import in_thread
 from super_advanced_agents.config import DEFAULT_TENANT
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import ConfigurationError, SuperAdvancedAgentsError
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.key_source import has_keys, open_keys
 from super_advanced_agents.server.auth.rotation import put_given_key
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.configuration.values import is_loopback
 from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.data_folder.recording import record_entry
 from super_advanced_agents.tenancy.settings import Settings
+
+_log = get_logger("server")
 
 
 async def aput_given_keys(settings: Settings) -> None:
@@ -35,7 +41,8 @@ async def aput_given_keys(settings: Settings) -> None:
 def _put_given_keys(settings: Settings, given: dict[str, tuple[str, Access]]) -> None:
     with open_keys(settings) as table:
         for name, (key, scope) in given.items():
-            put_given_key(table, name, key, scope)
+            if put_given_key(table, name, key, scope):
+                _record(settings, key)
 
 
 async def acheck_addresses(settings: Settings, *hosts: str) -> None:
@@ -81,4 +88,16 @@ async def aensure_admin_key(settings: Settings, authenticator: Authenticator) ->
     new_key = await authenticator.keys.acreate_first(
         tenant=DEFAULT_TENANT, scopes=[Access.ADMIN.value], label="made at the first start"
     )
-    return None if new_key is None else new_key.key
+    if new_key is None:
+        return None
+    await in_thread(lambda: _record(settings, new_key.key), name="record the first key")
+    return new_key.key
+
+
+def _record(settings: Settings, key: str) -> None:
+    # Who starts the server makes the key. A log that cannot be written stops the requests that need it, not the start.
+    key_id = key.split("_")[1]
+    try:
+        record_entry(settings, "createKey", key_id=f"user:{os.getuid()}", protocol="command", target=key_id)
+    except (OSError, SuperAdvancedAgentsError) as exc:
+        _log.error("audit.entries_dropped", extra={"reason": str(exc)})
