@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
-from tests.unit.jobs.kinds import Work
+import pytest
+from tests.unit.jobs.kinds import Work, running
 
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.jobs import JobLimits, Jobs, JobState, SQLJobBackend, WorkerOptions
+from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.jobs import JobContext, JobLimits, Jobs, JobState, SQLJobBackend, WorkerOptions, job
 from super_advanced_agents.jobs.backend import NewJob, Outcome
 from super_advanced_agents.jobs.progress import Progress
 
@@ -168,3 +171,35 @@ async def test_job_behind_many_tenants_that_wait_for_another_worker_is_found(pla
         for _ in range(2):
             claimed = await jobs.backend.aclaim("one", {"bulk": 1, "default": 1}, ["double"], _LIMITS)
             assert [each.tenant for each in claimed] == ["zoe"]
+
+
+async def test_step_waits_while_another_program_locks_the_file(folder: Path) -> None:
+    """As a tool that reads the file and forgets its transaction; a submission says that it may be tried again."""
+    stored, locked = asyncio.Event(), asyncio.Event()
+
+    @job(max_attempts=1)
+    async def stepping(context: JobContext) -> int:
+        stored.set()
+        await locked.wait()
+        return await context.step("one", asyncio.sleep, 0, 1)
+
+    async with Jobs(folder, [stepping]) as jobs:
+        await jobs.aopen()
+        assert isinstance(jobs.backend, SQLJobBackend)
+        await jobs.backend._write(lambda db: db.execute("PRAGMA busy_timeout = 50"))
+        info = await jobs.asubmit("stepping")
+        async with running(jobs):
+            await stored.wait()
+            other = await asyncio.to_thread(_locking, folder / "jobs.db")
+            locked.set()
+            with pytest.raises(OverloadedError, match="another program"):
+                await jobs.asubmit("stepping")
+            await asyncio.sleep(0.3)  # the step is tried meanwhile
+            await asyncio.to_thread(other.close)
+            assert await jobs.aresult(info.id, timeout_s=30) == 1
+
+
+def _locking(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection

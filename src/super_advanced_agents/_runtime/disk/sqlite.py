@@ -384,6 +384,8 @@ def map_error(exc: sqlite3.Error, file: Path | None = None) -> StoreError | Over
         return files.out_of_descriptors_error()
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return OverloadedError("another program locks the database", retry_after_s=1.0, hint="end its transaction")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         what = "the store's rows are damaged" if file is None else f"the database {str(file)!r} is damaged"
         return CorruptStoreError(what, hint="restore a backup; `saa doctor` has details")
