@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -143,3 +145,20 @@ def test_remote_agent_orders_the_turns_of_a_session_longer_than_one_request(serv
             agent.add_text_memories([Memory(text=f"turn {uid}", uid=uid, session="s") for uid in some])
         assert agent.relocate_memories(order=uids) > 0
         assert agent.relocate_memories(order=uids) == 0
+
+
+@pytest.mark.parametrize("transport", ["url", "grpc"])
+def test_program_ends_although_it_never_closes_its_agent(server_info, transport):
+    """The agent is a local variable of a function that has returned."""
+    program = """
+import sys
+from super_advanced_agents import RemoteAgent
+
+def count():
+    return RemoteAgent(sys.argv[1], "never-closed", api_key=sys.argv[2]).count()
+
+print(count())
+"""
+    command = [sys.executable, "-c", program, server_info[transport], server_info["key"]]
+    ended = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert ended.stdout == "0\n"

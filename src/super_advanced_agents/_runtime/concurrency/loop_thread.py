@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from anyio.from_thread import BlockingPortalProvider
+import uvloop
 
 from super_advanced_agents._runtime.concurrency.futures import Future
 from super_advanced_agents.errors import ResourceClosedError
@@ -44,9 +44,7 @@ class CancellableFuture(Future[T]):
 class LoopThread:
     """Run coroutines in a background event loop, for callers in other threads and event loops.
 
-    `acquire_loop` makes it; a blocking portal of anyio starts and ends the loop. The portal's own `start_task_soon` is
-    not used: it blocks until the loop has run, which a calling event loop must not do, and its futures wake an event
-    loop once for each result.
+    `acquire_loop` makes it.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -118,19 +116,58 @@ def _closed_error() -> ResourceClosedError:
     return ResourceClosedError("the client was closed before this was done", hint="open a new one")
 
 
-_portals = BlockingPortalProvider(backend_options={"use_uvloop": True})
-_portals_of_parents: list[BlockingPortalProvider] = []
+class _SharedLoop:
+    # The event loop, its thread and the number of its holders.
+    #
+    # The thread ends with the interpreter where a holder never releases the loop; nothing here waits for it then.
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                started: Future[asyncio.AbstractEventLoop] = Future()
+                self._thread = threading.Thread(target=_run_loop, args=(started,), name="event loop", daemon=True)
+                self._thread.start()
+                self._loop = started.wait()
+            self._holders += 1
+            return self._loop
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        assert loop is not None
+        assert thread is not None
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
-def _renew_portals() -> None:
-    # The child has no threads, and the lock may be held. The old provider is kept, as its finalizer would wait for ever
-    # for its thread to end.
-    global _portals
-    _portals_of_parents.append(_portals)
-    _portals = BlockingPortalProvider(backend_options={"use_uvloop": True})
+def _run_loop(started: Future[asyncio.AbstractEventLoop]) -> None:
+    # The runner cancels what still runs when the loop has been stopped.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        loop.call_soon(started.set_result, loop)
+        loop.run_forever()
 
 
-os.register_at_fork(after_in_child=_renew_portals)
+_shared = _SharedLoop()
+
+
+def _renew_loop() -> None:
+    # The child has no threads, and the lock may be held.
+    global _shared
+    _shared = _SharedLoop()
+
+
+os.register_at_fork(after_in_child=_renew_loop)
 
 
 def acquire_loop() -> LoopThread:
@@ -138,7 +175,7 @@ def acquire_loop() -> LoopThread:
 
     Blocks for a moment. Call `release_loop` once for each call.
     """
-    return LoopThread(_portals.__enter__().call(asyncio.get_running_loop))
+    return LoopThread(_shared.acquire())
 
 
 def release_loop() -> None:
@@ -146,6 +183,4 @@ def release_loop() -> None:
 
     Stopping cancels the coroutines that still run, and waits for the loop's thread.
     """
-    with suppress(ResourceClosedError):  # leaving with an error is what makes a portal cancel instead of wait
-        error = _closed_error()
-        _portals.__exit__(type(error), error, None)
+    _shared.release()

@@ -1,4 +1,4 @@
-"""SQLite files: opening them, creating and migrating their tables, mapping their errors."""
+"""SQLite files: opening them, creating and migrating their tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from super_advanced_agents._runtime.disk import files
 from super_advanced_agents._runtime.disk.files import fsync_folder
+from super_advanced_agents._runtime.disk.sqlite_errors import cannot_open, map_error
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch, check_unharmed, remove_settled_note
 from super_advanced_agents.errors import (
     ConfigurationError,
@@ -25,8 +26,6 @@ from super_advanced_agents.telemetry import get_logger
 _log = get_logger("store")
 _PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
 _BUSY_TIMEOUT_S = 5.0
-_DESCRIPTORS = 4
-"""The descriptors of a connection at most: of database, log, its index, and the folder."""
 _CHECKPOINT_PAGES = 2_000
 """The number of pages in the write-ahead log (16 MB) at which a commit checkpoints the log.
 
@@ -319,7 +318,7 @@ def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
         return _connect(file, create=create)
     except sqlite3.Error as exc:
         error = map_error(exc, file)
-        if not _cannot_open(exc) or isinstance(error, OverloadedError):
+        if not cannot_open(exc) or isinstance(error, OverloadedError):
             raise error from exc
     try:
         return _connect(file, create=create)  # a descriptor may have come free since
@@ -358,45 +357,3 @@ def _make_private(file: Path) -> None:
     except OSError as exc:
         raise files.map_os_error(exc, file) from exc
     files.restrict((file, *(file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))))
-
-
-def is_io_failure(exc: sqlite3.Error) -> bool:
-    """Return whether an SQLite error means that the disk failed to read or write.
-
-    The contents of the disk are then unknown, so writing must stop.
-    """
-    return (_error_code(exc) & 0xFF) == sqlite3.SQLITE_IOERR and not _is_full(exc)
-
-
-def _is_full(exc: sqlite3.Error) -> bool:
-    # SHMSIZE: the log's shared memory could not grow. SQLite calls that an I/O error, but the disk is intact.
-    return _error_code(exc) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-
-
-def _cannot_open(exc: sqlite3.Error) -> bool:
-    return (_error_code(exc) & 0xFF) == sqlite3.SQLITE_CANTOPEN
-
-
-def map_error(exc: sqlite3.Error, file: Path | None = None) -> StoreError | OverloadedError:
-    """Convert an SQLite error to one of this package, which names the file if that is damaged."""
-    code = _error_code(exc) & 0xFF
-    if _cannot_open(exc) and not files.has_free_descriptors(_DESCRIPTORS):  # SQLite does not tell why
-        return files.out_of_descriptors_error()
-    if _is_full(exc):
-        return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return OverloadedError("another program locks the database", retry_after_s=1.0, hint="end its transaction")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        what = "the store's rows are damaged" if file is None else f"the database {str(file)!r} is damaged"
-        return CorruptStoreError(what, hint="restore a backup; `saa doctor` has details")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
-        return StoreError("the store's folder cannot be written", hint="change its permissions, or choose another")
-    if code == sqlite3.SQLITE_IOERR:
-        return StoreError("the disk failed while writing or reading", hint="check the disk, then open the store again")
-    if str(exc).startswith("Could not decode to UTF-8"):  # the rest of the message quotes the text
-        return CorruptStoreError("a record's text is damaged", hint="restore a backup; `saa doctor` has details")
-    return StoreError(f"the store's database failed: {exc}")
-
-
-def _error_code(exc: sqlite3.Error) -> int:
-    return getattr(exc, "sqlite_errorcode", 0) or 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.jobs.sql.database import VERSION, Database, Needs, Row, steps
 from super_advanced_agents.stores.local.folder import StoreFolder
@@ -58,7 +58,7 @@ class SQLiteDatabase(Database):
             with self._lock, sqlite.transaction(self._connection, self._watch):
                 yield
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
     def check_files(self) -> None:
         try:

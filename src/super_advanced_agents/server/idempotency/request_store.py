@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import orjson
 from cachetools import LRUCache
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents._runtime.disk.files import private_file, private_folder
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents.errors import StoreError
@@ -201,7 +201,7 @@ class RequestTable:
         except BaseException as exc:
             self._sizes.clear()
             if isinstance(exc, sqlite3.Error):
-                raise sqlite.map_error(exc) from exc
+                raise sqlite_errors.map_error(exc) from exc
             raise
 
     def check_files(self) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.concurrency.budget import unlimited
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents._runtime.disk.files import raise_if_out_of_descriptors
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
@@ -66,7 +66,7 @@ class State:
                         self._loaded = True
             yield
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
         except OSError as exc:
             raise_if_out_of_descriptors(exc)
             raise

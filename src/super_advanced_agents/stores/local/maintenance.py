@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.maintenance.backup import (
     DATABASES,
@@ -100,7 +100,7 @@ def upgrade_if_older(folder: Path) -> None:
         with open_read_only(folder / DATABASES[0]) as connection:
             [(schema,)] = connection.execute("PRAGMA user_version")
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc, folder / DATABASES[0]) from exc
+        raise sqlite_errors.map_error(exc, folder / DATABASES[0]) from exc
     if schema < SCHEMA_VERSION:
         open_local_store(folder).close()
 

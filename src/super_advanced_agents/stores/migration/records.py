@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from super_advanced_agents._runtime.concurrency.futures import in_thread
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents.config import DEFAULT_TENANT, STORE_DATABASE
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError
 from super_advanced_agents.stores.base import VectorStore
@@ -128,7 +128,7 @@ class FolderRecords:
                     if size >= PAGE_BYTES:
                         break
             except sqlite3.Error as exc:
-                raise sqlite.map_error(exc) from exc
+                raise sqlite_errors.map_error(exc) from exc
             except (TypeError, ValueError) as exc:
                 raise _damaged() from exc
         return page
@@ -147,7 +147,7 @@ class FolderRecords:
             try:
                 return connection.execute(query, values).fetchall()
             except sqlite3.Error as exc:
-                raise sqlite.map_error(exc) from exc
+                raise sqlite_errors.map_error(exc) from exc
 
 
 class EngineRecords:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
@@ -112,7 +112,7 @@ def read_catalog(connection: sqlite3.Connection) -> CatalogRows:
                 else:
                     rows.problems.append("deleted: the identifier is not one of a deleted collection")
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc) from exc
+        raise sqlite_errors.map_error(exc) from exc
     return rows
 
 

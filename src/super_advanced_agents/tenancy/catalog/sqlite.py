@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents._runtime.disk.files import private_folder
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch
 from super_advanced_agents._runtime.queues.batcher import Workers
@@ -151,7 +151,7 @@ class SQLiteCatalog(Catalog):
         try:
             return self._connection.execute(statement).fetchall()
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
     def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
         # One transaction, durable on return. Runs in the single writer thread only.
@@ -160,7 +160,7 @@ class SQLiteCatalog(Catalog):
                 for statement, values in statements:
                     self._connection.execute(statement, values)
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
     def _release(self) -> None:
         self._writer.close()

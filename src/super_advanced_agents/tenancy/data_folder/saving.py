@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents._runtime.disk.files import create_folder
 from super_advanced_agents.config import CATALOG_FILE, COLLECTIONS_FOLDER, STORE_DATABASE, STORE_FOLDER
 from super_advanced_agents.errors import CorruptStoreError, StoreError
@@ -215,7 +215,7 @@ def _keep_only(catalog: Path, rows: CatalogRows, kept: set[str]) -> None:
                 connection.execute(statement)
             connection.execute("COMMIT")
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
 
 def _is_known(name: str) -> bool:

@@ -22,7 +22,7 @@ from typing import IO
 
 import orjson
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents._runtime.disk.files import create_folder, map_os_error, open_private, private_file, sha256_of
 from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
@@ -226,7 +226,7 @@ def copy_database(
             finally:
                 source.execute("ROLLBACK")
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc) from exc
+        raise sqlite_errors.map_error(exc) from exc
 
 
 def read_backup(path: Path) -> Backup:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.stores.faiss.maintenance.expiry import CHECK_SETTING, GRACE_S
 from super_advanced_agents.stores.faiss.rows.schema import ERASED_SETTING, SCHEMA
@@ -87,7 +87,7 @@ def compact_database(file: Path) -> None:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
 
 def _delete_expired(file: Path) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def _delete_expired(file: Path) -> tuple[int, int]:
                 connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
                 [(waiting,)] = connection.execute("SELECT count(*) FROM records WHERE expires_at <= ?", (now,))
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
     return deleted, waiting
 
 
@@ -120,7 +120,7 @@ def _live_rows(file: Path) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
         try:
             return np.fromiter(_numbers(connection), np.uint32)
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
 
 def _numbers(connection: sqlite3.Connection) -> Iterator[int]:

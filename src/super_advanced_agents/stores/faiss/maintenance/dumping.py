@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
@@ -35,7 +35,7 @@ class DatabaseDump:
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()  # BEGIN alone takes no snapshot
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
     def tenants(self) -> set[str]:
         """Return the tenants that have records."""
@@ -43,14 +43,14 @@ class DatabaseDump:
         try:
             return {tenant or DEFAULT_TENANT for (tenant,) in self._connection.execute(query)}
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
 
     def _now(self) -> float:
         # What has expired is not exported after the clock was set back.
         try:
             row = self._connection.execute("SELECT value FROM settings WHERE name = ?", (CLOCK_SETTING,)).fetchone()
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
         return time.time() if row is None else max(time.time(), float(row[0]))
 
     def pages(
@@ -88,7 +88,7 @@ class DatabaseDump:
                 page.append(record)
                 size += record.vector.nbytes + len(record.text or "")
         except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
+            raise sqlite_errors.map_error(exc) from exc
         except (TypeError, ValueError) as exc:
             raise CorruptStoreError("a record is damaged", hint="restore a backup; `saa doctor` has details") from exc
         if page:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents.config import STORE_DATABASE
 from super_advanced_agents.errors import CorruptStoreError, SuperAdvancedAgentsError
 
@@ -29,7 +29,7 @@ def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None
         )
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc, file) from exc
+        raise sqlite_errors.map_error(exc, file) from exc
     with closing(connection):
         yield connection
 
@@ -43,7 +43,7 @@ def open_immutable(file: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?immutable=1", uri=True, isolation_level=None)
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc, file) from exc
+        raise sqlite_errors.map_error(exc, file) from exc
     with closing(connection):
         yield connection
 
@@ -101,7 +101,7 @@ def has_records_table(file: Path) -> bool:
             query = "SELECT count(*) FROM sqlite_master WHERE name = 'records'"
             return bool(connection.execute(query).fetchone()[0])
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc, file) from exc
+        raise sqlite_errors.map_error(exc, file) from exc
 
 
 def _read_settings(file: Path, opened: Callable[[Path], AbstractContextManager[sqlite3.Connection]]) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _read_settings(file: Path, opened: Callable[[Path], AbstractContextManager[s
         with opened(file) as connection:
             settings = dict(connection.execute("SELECT name, value FROM settings"))
     except sqlite3.Error as exc:
-        raise sqlite.map_error(exc, file) from exc
+        raise sqlite_errors.map_error(exc, file) from exc
     if not settings.keys() >= {"dim", "metric", "identity"}:
         raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
     return settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from super_advanced_agents._runtime.clock import ForwardClock
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite, sqlite_errors
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch
@@ -82,7 +82,7 @@ class RecordTable(RowReader):
         except BaseException as exc:
             self.close()
             if isinstance(exc, sqlite3.Error):
-                raise sqlite.map_error(exc, self._file) from exc
+                raise sqlite_errors.map_error(exc, self._file) from exc
             raise
 
     @property

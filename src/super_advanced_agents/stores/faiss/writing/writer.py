@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.disk import sqlite
+from super_advanced_agents._runtime.disk import sqlite_errors
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, SweepStep
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
@@ -247,7 +247,7 @@ class Writer:
             raise StoreError(message, hint=hint)  # a new error each time, so that callers do not share a traceback
 
     def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
-        if sqlite.is_io_failure(exc):
+        if sqlite_errors.is_io_failure(exc):
             self._failure = (
                 "the disk failed during a write, so this store accepts no more",
                 "check the disk, then open the store again",
