@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from super_advanced_agents._runtime.disk import files
 from super_advanced_agents._runtime.disk.files import fsync_folder
-from super_advanced_agents._runtime.disk.sqlite_errors import cannot_open, map_error
+from super_advanced_agents._runtime.disk.sqlite_errors import cannot_open, is_busy, map_error
 from super_advanced_agents._runtime.disk.watched_files import DatabaseWatch, check_unharmed, remove_settled_note
 from super_advanced_agents.errors import (
     ConfigurationError,
@@ -25,7 +26,7 @@ from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
 _PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
-_BUSY_TIMEOUT_S = 5.0
+_BUSY_TIMEOUT_S, _BUSY_PAUSE_S = 5.0, 0.01
 _CHECKPOINT_PAGES = 2_000
 """The number of pages in the write-ahead log (16 MB) at which a commit checkpoints the log.
 
@@ -337,7 +338,7 @@ def _connect(file: Path | None, *, create: bool) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -4000")  # 4 MB for each of up to six connections
@@ -347,6 +348,19 @@ def _connect(file: Path | None, *, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # While another connection does the same to a new file, SQLite answers "busy" without waiting for its time limit.
+    give_up_at = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if not is_busy(exc) or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
 
 
 def _make_private(file: Path) -> None:

@@ -30,6 +30,11 @@ def cannot_open(exc: sqlite3.Error) -> bool:
     return (_error_code(exc) & 0xFF) == sqlite3.SQLITE_CANTOPEN
 
 
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Return whether an SQLite error means that another connection holds a lock."""
+    return (_error_code(exc) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def map_error(exc: sqlite3.Error, file: Path | None = None) -> StoreError | OverloadedError:
     """Convert an SQLite error to one of this package, which names the file if that is damaged."""
     code = _error_code(exc) & 0xFF
@@ -37,7 +42,7 @@ def map_error(exc: sqlite3.Error, file: Path | None = None) -> StoreError | Over
         return files.out_of_descriptors_error()
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if is_busy(exc):
         return OverloadedError("another program locks the database", retry_after_s=1.0, hint="end its transaction")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         what = "the store's rows are damaged" if file is None else f"the database {str(file)!r} is damaged"

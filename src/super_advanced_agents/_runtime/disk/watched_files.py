@@ -176,7 +176,8 @@ def check_unharmed(file: Path) -> None:
                     f"{log.name!r} is not the log of this database, whose own one was lost",
                     hint=f"move {log.name!r} away: the database has all that was acknowledged",
                 )
-    if missing and _has_content(log):
+    # Asked again, as another connection may have made both meanwhile: the database has content before its log has.
+    if missing and _has_content(log) and not _has_content(file):
         raise CorruptStoreError(
             f"the file {file.name!r} is missing or empty, but its write-ahead log is there",
             hint=f"put the file back or restore a backup; to begin anew, remove {log.name!r}",
