@@ -314,6 +314,13 @@ class Index:
         return self._tail
 
     @property
+    def full_buffers(self) -> list[Segment]:
+        """The full buffers of new rows that searches see, oldest first."""
+        # A write fills buffers before the view shows their rows, which would pass for deleted ones until then.
+        seen = set(self.view.segments)
+        return [segment for segment in self._tail.full if segment in seen]
+
+    @property
     def sealed(self) -> list[Segment]:
         """The immutable segments that were built from full buffers of new rows, oldest first."""
         return list(self._sealed)
@@ -327,10 +334,7 @@ class Index:
         return [SegmentSize(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scopes_of(self, rows: BitMap) -> list[int]:
-        """Return the numbers of the namespaces that contain any of these rows.
-
-        Rows that were deleted a short time ago count too.
-        """
+        """Return the numbers of the namespaces with any of these rows, which may be deleted already."""
         return [scope for scope, members in self._scopes.items() if members.intersect(rows)]
 
     def scope_count(self) -> int:

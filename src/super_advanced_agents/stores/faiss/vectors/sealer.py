@@ -119,7 +119,7 @@ class Sealer:
         return self._policy.min_buffers is not None and self._next_task() is not None
 
     def _next_task(self, *, idle: bool = False) -> SealTask | None:
-        return self._policy.next_task(self._index.sizes(), self._index.tail.full_count, idle=idle)
+        return self._policy.next_task(self._index.sizes(), len(self._index.full_buffers), idle=idle)
 
     def _work(self) -> None:
         import faiss
@@ -156,7 +156,7 @@ class Sealer:
         return task
 
     def _execute(self, task: SealTask) -> None:
-        parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.buffers]]
+        parts = [*self._index.sealed[task.first : task.stop], *self._index.full_buffers[: task.buffers]]
         live = self._index.view.live
         if not any(part.live_count(live) for part in parts):
             self._publish(ViewUpdate(partial(self._index.replace, parts, None)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.unit.stores.conftest import Internals, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.stores.faiss.rows.batch import Change
 from super_advanced_agents.stores.faiss.vectors import sealer
 
 Opened = Callable[..., FAISSVectorStore]
@@ -48,3 +50,27 @@ def test_store_that_stays_open_builds_its_graphs(
         while not store.stats()["segments"]:
             with suppress(OverloadedError):  # the timer's call waits already
                 Internals(store).wait_for_sealer()
+
+
+@pytest.mark.parametrize("storage", ["fp32", "sq8"])
+def test_rows_of_a_write_that_is_not_complete_are_kept(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    """Their buffers are full, and no search sees them yet, when the store looks for what to merge."""
+    with opened(tmp_path / "store", index="hnsw", buffer_rows=16, storage=storage) as store:
+        store.add_batch(vectors(10))
+        internals = Internals(store)
+        update_sessions = internals.index._update_sessions
+
+        def update_while_sealing(change: Change) -> None:
+            internals.sealer.wake()
+            give_up_at = time.monotonic() + 0.5
+            while internals.sealer.busy and time.monotonic() < give_up_at:
+                time.sleep(0.01)
+            update_sessions(change)
+
+        monkeypatch.setattr(internals.index, "_update_sessions", update_while_sealing)
+        store.add_batch(vectors(200))
+        monkeypatch.undo()
+        assert sealed(store)
+        assert len(store.search(vectors(1)[0], 1_000)) == 210
