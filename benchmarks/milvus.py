@@ -5,31 +5,27 @@ The server is `SAA_TEST_MILVUS_URL`, else the one that the tests start, whose wr
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pymilvus import MilvusClient
 
 from benchmarks.measure import Bench, Row, alternate, rate
+from benchmarks.migrating import migration_row
 from benchmarks.vectors import BLOCK, DIM, K, blocks, payloads, queries
-from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.stores import MilvusVectorStore
 from super_advanced_agents.stores.milvus.rows import Content, Scope, Stored, columns_of, primary_key
 from super_advanced_agents.stores.milvus.rows import Row as StoredRow
 from super_advanced_agents.stores.milvus.schema import partition_names, partition_of
 from super_advanced_agents.stores.records.documents import checked_document
-from super_advanced_agents.tenancy.migration import Migration
 from super_advanced_agents.types import Matrix
 
 BATCH = 1_000
@@ -49,7 +45,9 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield from _searches(bench, store, client, name)
         yield _batches(bench, store, client, name)
     MilvusVectorStore.drop(f"{url}/{name}")
-    yield _migration(bench, url)
+    target = f"{url}/bench_{uuid4().hex}"
+    yield migration_row(bench, "Milvus", target, least_per_s=_MIGRATION_PER_S)
+    MilvusVectorStore.drop(target)
     client.close()
 
 
@@ -130,27 +128,3 @@ def _ready_rows(vectors: Matrix, start: int) -> list[dict[str, Any]]:
         stored.append(Stored(row, row.window(None, None)))
     columns = columns_of(stored)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _migration(bench: Bench, url: str) -> Row:
-    total = 5_000 if bench.quick else 100_000
-    source, target = bench.folder / "migrated", f"{url}/bench_{uuid4().hex}"
-    with FAISSVectorStore(DIM, source, index="flat") as store:
-        for start, vectors in blocks(total):
-            for first in range(0, len(vectors), BATCH):
-                store.add_batch(vectors[first : first + BATCH], payloads(start + first, BATCH))
-    with tempfile.TemporaryDirectory() as notes:
-        migration = Migration(
-            f"faiss:{source}", target, Path(notes), on_step=lambda *_: None, on_records=lambda _: None
-        )
-        migrated = asyncio.run(migration.arun())
-    MilvusVectorStore.drop(target)
-    [moved] = migrated.parts.values()
-    per_s = moved.copied / moved.seconds
-    return Row(
-        f"Milvus: migrate {total:,} from a folder",
-        f"{per_s:,.0f}/s",
-        target=f">= {_MIGRATION_PER_S:,}/s",
-        reached=migrated.equal and per_s >= _MIGRATION_PER_S,
-        details={"copied": moved.copied, "seconds": moved.seconds, "equal": migrated.equal},
-    )

@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.locomo import Conversation
 from benchmarks.measure import Bench, Rates, Row
+from benchmarks.migrating import migration_row
 from super_advanced_agents import EmbeddingPipeline, FAISSVectorStore
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.postgres import PgVectorStore
@@ -33,6 +34,7 @@ BATCH = 1_000
 _SEARCH_TARGET, _FILTER_TARGET, _ADD_TARGET = 0.85, 0.9, 0.85
 _SCOPED_P50_MS = 5.0
 _RECALL_DIFFERENCE = 0.005
+_MIGRATION_PER_S = 4_000
 
 _SEARCH = """SELECT uid, text, metadata, source, session, created_at, updated_at, 1 - (vector <=> %(q)s::vector)
     FROM {schema}.records WHERE scope = 1 AND (expires_at IS NULL OR expires_at > extract(epoch FROM now()))
@@ -40,13 +42,16 @@ _SEARCH = """SELECT uid, text, metadata, source, session, created_at, updated_at
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the rows of searches, of batches, of many tenants and of hybrid search."""
+    """Yield the rows of searches, of batches, of many tenants, of hybrid search and of a migration."""
     with ExitStack() as stack:
         url = os.environ.get("SAA_TEST_POSTGRES_URL") or _start_server(stack)
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         yield from _against_sql(bench, url, connection)
         yield _tenants(bench, url, connection)
         yield _hybrid(bench, url, connection)
+        schema = f"bench_{uuid4().hex}"
+        yield migration_row(bench, "PostgreSQL", _schema(url, schema), least_per_s=_MIGRATION_PER_S)
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 def _start_server(stack: ExitStack) -> str:
