@@ -15,7 +15,9 @@ _BATCH = 1_000
 
 
 def migration_row(bench: Bench, engine: str, target: str, *, least_per_s: int) -> Row:
-    """Return the row of a migration of 100,000 records with vectors, which is compared record by record at its end.
+    """Return the row of a migration of 100,000 records with vectors.
+
+    It is right only if both stores are equal at its end.
 
     Args:
         bench: the run.

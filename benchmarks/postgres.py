@@ -42,7 +42,7 @@ _SEARCH = """SELECT uid, text, metadata, source, session, created_at, updated_at
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the rows of searches, of batches, of many tenants, of hybrid search and of a migration."""
+    """Yield the rows of all measurements over PostgreSQL."""
     with ExitStack() as stack:
         url = os.environ.get("SAA_TEST_POSTGRES_URL") or _start_server(stack)
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
