@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from super_advanced_agents.formats.archives import member_contents, open_archive
 from super_advanced_agents.formats.content import Content, file_content
+from super_advanced_agents.formats.parser_process import FileToParse
 from super_advanced_agents.formats.parts import Item, NotUnderstoodError, Part, Problem, UnreadableError
 from super_advanced_agents.formats.registry import format_named
 
@@ -31,15 +32,14 @@ class _Files:
         self._known: dict[Path, Content] = {}
         self._archive: tuple[Path, dict[str, Content]] | None = None
 
-    def content(self, request: dict[str, Any]) -> Content:
-        path = Path(request["path"])
-        if not request["inner"]:
-            return file_content(path, request["name"], named=request["named"], known=self._known)
-        if self._archive is None or self._archive[0] != path:
-            members = member_contents(open_archive(path.open("rb")), "")  # open until the process ends
-            self._archive = (path, {member.name.removeprefix("/"): member for member in members})
-        content = self._archive[1][request["inner"]]
-        content.name = request["name"]
+    def content(self, file: FileToParse) -> Content:
+        if not file.inner:
+            return file_content(file.path, file.name, named=file.named, known=self._known)
+        if self._archive is None or self._archive[0] != file.path:
+            members = member_contents(open_archive(file.path.open("rb")), "")  # open until the process ends
+            self._archive = (file.path, {member.name.removeprefix("/"): member for member in members})
+        content = self._archive[1][file.inner]
+        content.name = file.name
         return content
 
 
@@ -72,16 +72,16 @@ def main(requests: IO[str], replies: IO[str], *, memory_bytes: int, cpu_s: int) 
     files, limit = _Files(), _Time(cpu_s)
     for line in requests:
         limit.renew()
-        for reply in _replies(files, json.loads(line), memory_bytes):
+        for reply in _replies(files, FileToParse.decoded(line), memory_bytes):
             replies.write(reply)
             replies.write("\n")
             limit.renew()
         replies.flush()
 
 
-def _replies(files: _Files, request: dict[str, Any], memory_bytes: int) -> Iterator[str]:
+def _replies(files: _Files, file: FileToParse, memory_bytes: int) -> Iterator[str]:
     try:
-        for item in format_named(request["format"]).read(files.content(request)):
+        for item in format_named(file.format_name).read(files.content(file)):
             yield _encoded(item)
     except NotUnderstoodError as exc:
         yield _refused(exc)

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -64,6 +64,16 @@ class FileToParse:
     inner: str = ""
     named: bool = True
 
+    @classmethod
+    def decoded(cls, line: str) -> Self:
+        """Return the file that a request names."""
+        members = json.loads(line)
+        return cls(**{**members, "path": Path(members["path"])})
+
+    def encoded(self) -> bytes:
+        """Encode the file as a request, a line of JSON."""
+        return json.dumps({**asdict(self), "path": os.fspath(self.path)}).encode() + b"\n"
+
 
 class ParserProcess:
     """Parse files one after the other in a process, which is ended when the context ends.
@@ -99,17 +109,10 @@ class ParserProcess:
         if process is None or process.poll() is not None:
             process = self._process = self._start()
         assert process.stdin is not None
-        request = {
-            "path": os.fspath(file.path),
-            "format": file.format_name,
-            "name": file.name,
-            "inner": file.inner,
-            "named": file.named,
-        }
         complete = False
         try:
             try:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.write(file.encoded())
                 process.stdin.flush()
             except BrokenPipeError:
                 raise self._failure(process) from None

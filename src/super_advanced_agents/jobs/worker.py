@@ -215,14 +215,17 @@ class Worker:
             self._sweep_at = time.monotonic() + _IDLE_S
             _log.warning("jobs.not_swept", extra={"reason": str(exc)})
 
+    def _used(self) -> Counter[str]:
+        return Counter(job.queue for job, _ in self._running.values())
+
     def _free(self) -> dict[str, int]:
-        used = Counter(job.queue for job, _ in self._running.values())
+        used = self._used()
         left = {queue: n - used[queue] for queue, n in self._options.queues.items()}
         return {queue: n for queue, n in left.items() if n > 0}
 
     def _spare(self) -> dict[str, int]:
         # A full queue in which no job ends has room for a quarter more, of other tenants.
-        used = Counter(job.queue for job, _ in self._running.values())
+        used = self._used()
         before = time.monotonic() - _FULL_S
         full = [queue for queue, n in self._options.queues.items() if used[queue] >= n > 0]
         left = {

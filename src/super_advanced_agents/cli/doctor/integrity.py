@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,12 +68,14 @@ def check_databases_of(data_dir: Path) -> Iterator[Check]:
 
     The rows of the data folder's own store and the keys have checks of their own.
     """
-    names = [name for name in _databases(data_dir) if name != STORE or not (data_dir / STORE).exists()]
-    wrong = [check for check in damaged_databases(data_dir) if check.name in names]
+    databases = _databases(data_dir)
+    if (data_dir / STORE).exists():
+        databases.pop(STORE, None)
+    wrong = list(_damaged(data_dir, databases))
     for check in wrong:
         yield replace(check, name="databases")
-    if names and not wrong:
-        yield Check(name="databases", ok=True, detail=f"{len(names)} besides the memories are there and undamaged")
+    if databases and not wrong:
+        yield Check(name="databases", ok=True, detail=f"{len(databases)} besides the memories are there and undamaged")
 
 
 def damaged_databases(data_dir: Path) -> Iterator[Check]:
@@ -81,7 +83,11 @@ def damaged_databases(data_dir: Path) -> Iterator[Check]:
 
     Its name is the path below the data folder.
     """
-    for name, newest in _databases(data_dir).items():
+    yield from _damaged(data_dir, _databases(data_dir))
+
+
+def _damaged(data_dir: Path, databases: Mapping[str, int | None]) -> Iterator[Check]:
+    for name, newest in databases.items():
         file = data_dir / name
         lost = lost_database(file)
         damage = damage_of(file, newest) if file.exists() else Damage("is missing")

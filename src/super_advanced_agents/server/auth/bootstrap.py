@@ -9,6 +9,7 @@ from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError, SuperAdvancedAgentsError
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.key_source import has_keys, open_keys
+from super_advanced_agents.server.auth.key_store import checked_key_id
 from super_advanced_agents.server.auth.rotation import put_given_key
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.configuration.values import is_loopback
@@ -42,7 +43,7 @@ def _put_given_keys(settings: Settings, given: dict[str, tuple[str, Access]]) ->
     with open_keys(settings) as table:
         for name, (key, scope) in given.items():
             if put_given_key(table, name, key, scope):
-                _record(settings, key)
+                _record(settings, checked_key_id(key))
 
 
 async def acheck_addresses(settings: Settings, *hosts: str) -> None:
@@ -90,13 +91,12 @@ async def aensure_admin_key(settings: Settings, authenticator: Authenticator) ->
     )
     if new_key is None:
         return None
-    await in_thread(lambda: _record(settings, new_key.key), name="record the first key")
+    await in_thread(lambda: _record(settings, new_key.id), name="record the first key")
     return new_key.key
 
 
-def _record(settings: Settings, key: str) -> None:
+def _record(settings: Settings, key_id: str) -> None:
     # Who starts the server makes the key. A log that cannot be written stops the requests that need it, not the start.
-    key_id = key.split("_")[1]
     try:
         record_entry(settings, "createKey", key_id=f"user:{os.getuid()}", protocol="command", target=key_id)
     except (OSError, SuperAdvancedAgentsError) as exc:

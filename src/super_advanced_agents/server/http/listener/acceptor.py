@@ -64,7 +64,6 @@ class Acceptor:
     ) -> None:
         self._make_protocol = make_protocol
         self._caps = caps
-        self._context = context
         self._handshake_s = handshake_s
         self._loop = asyncio.get_running_loop()
         self.use(context)
